@@ -1,0 +1,69 @@
+// TokenStream: the way out of the engine. The engine thread puts the events of one request in, the
+// request's reader takes them out when it is able to.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "base/mutex.h"
+#include "base/token.h"
+#include "model/model_runner.h"
+
+namespace sluice::scheduler {
+
+enum class FinishReason { kStopToken, kLength };
+
+// The request left the queue.
+struct StartedEvent {
+  int cached_prompt_tokens = 0;
+};
+
+struct PromptLogprobsEvent {
+  std::vector<model::TokenLogprob> logprobs;
+};
+
+struct TokenEvent {
+  TokenId token = 0;
+  std::optional<model::TokenLogprob> logprob;
+};
+
+// The answer is complete; the last TokenEvent carried the stop token if that was the reason.
+struct FinishedEvent {
+  FinishReason reason = FinishReason::kStopToken;
+};
+
+// The request ended without a complete answer: CANCELLED, DEADLINE_EXCEEDED or UNAVAILABLE.
+struct FailedEvent {
+  absl::Status status;
+};
+
+using StreamEvent =
+    std::variant<StartedEvent, PromptLogprobsEvent, TokenEvent, FinishedEvent, FailedEvent>;
+
+// Thread-safe. Holds at most max_tokens + 3 events, so the engine never waits for a slow reader.
+//
+//   StartedEvent? PromptLogprobsEvent? TokenEvent* (FinishedEvent | FailedEvent)
+class TokenStream {
+ public:
+  // `on_readable` is called by the engine thread, never while a lock is held, when events come to
+  // an empty stream: once for any number of events until the reader has taken them all. It must not
+  // block.
+  explicit TokenStream(std::function<void()> on_readable);
+
+  // Reader: takes everything that is there; empty if nothing is. FinishedEvent or FailedEvent is
+  // the last event ever.
+  std::vector<StreamEvent> Take();
+
+  // Engine: adds events.
+  void Put(std::vector<StreamEvent> events);
+
+ private:
+  const std::function<void()> on_readable_;
+  base::Mutex mutex_;
+  std::vector<StreamEvent> events_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace sluice::scheduler

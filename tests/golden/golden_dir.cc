@@ -1,0 +1,30 @@
+#include "golden_dir.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+
+namespace sluice::golden {
+
+std::filesystem::path GoldenDir() {
+  const char* dir = std::getenv("SLUICE_GOLDEN_DIR");
+  return dir != nullptr && *dir != '\0' ? dir : SLUICE_SOURCE_DIR "/tests/golden";
+}
+
+std::vector<std::string> GoldenCases(const std::string& kind) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(GoldenDir() / kind, error)) {
+    names.push_back(entry.path().filename());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::string TestName(std::string name) {
+  std::replace_if(
+      name.begin(), name.end(), [](unsigned char c) { return !std::isalnum(c); }, '_');
+  return name;
+}
+
+}  // namespace sluice::golden
