@@ -16,7 +16,8 @@ constexpr double kProbabilityOne = 4294967296.0;  // 2^32
 
 // A broken model's NaN counts as zero: it must not stay in the window's sum for ever.
 int64_t ToFixedPoint(float probability) {
-  constexpr float kMost = 16777216.0f;  // of a step: the sum over 2^24 tokens
+  // Of a step, the sum over 2^22 tokens; the window's sum then fits into 63 bits.
+  constexpr float kMost = 4194304.0f;
   if (!(probability > 0)) return 0;
   return static_cast<int64_t>(std::min(probability, kMost) * kProbabilityOne);
 }

@@ -1,8 +1,13 @@
 #include "metrics/exposer.h"
 
+#include <netdb.h>
 #include <prometheus/exposer.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <exception>
+#include <future>
 #include <utility>
 #include <vector>
 
@@ -14,6 +19,27 @@ namespace {
 
 // Scrapes that are answered at once; more wait for their turn.
 constexpr int kNumThreads = 2;
+
+// Connects to `address`, which is listened on, and goes away.
+void Knock(absl::string_view address) {
+  const size_t colon = address.rfind(':');
+  std::string host(address.substr(0, colon));
+  if (host.empty() || host == "localhost") host = "127.0.0.1";
+  if (host.front() == '[') host = host.substr(1, host.size() - 2);
+  const std::string port(address.substr(colon + 1));
+  addrinfo hints{};
+  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  if (getaddrinfo(host.c_str(), port.c_str(), &hints, &found) != 0) return;
+  const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd >= 0) {
+    // Failing is fine: then the listener is gone already, or wakes by itself.
+    static_cast<void>(connect(fd, found->ai_addr, found->ai_addrlen));
+    close(fd);
+  }
+  freeaddrinfo(found);
+}
 
 }  // namespace
 
@@ -49,6 +75,13 @@ absl::StatusOr<std::unique_ptr<Exposer>> Exposer::Start(absl::string_view addres
 Exposer::Exposer(std::unique_ptr<prometheus::Exposer> exposer, std::string address, int port)
     : exposer_(std::move(exposer)), address_(std::move(address)), port_(port) {}
 
-Exposer::~Exposer() = default;
+// The library's listening thread looks for the wish to stop every two seconds, or when somebody
+// connects.
+Exposer::~Exposer() {
+  const std::future<void> stopped = std::async(std::launch::async, [this] { exposer_.reset(); });
+  while (stopped.wait_for(std::chrono::milliseconds(5)) != std::future_status::ready) {
+    Knock(address_);
+  }
+}
 
 }  // namespace sluice::metrics

@@ -31,7 +31,7 @@ class Exposer {
  private:
   Exposer(std::unique_ptr<prometheus::Exposer> exposer, std::string address, int port);
 
-  const std::unique_ptr<prometheus::Exposer> exposer_;
+  std::unique_ptr<prometheus::Exposer> exposer_;
   const std::string address_;
   const int port_;
 };
