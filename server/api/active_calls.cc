@@ -1,10 +1,14 @@
 #include "api/active_calls.h"
 
+#include <algorithm>
+
 namespace sluice::api {
 
 int ActiveCalls::WaitUntilNone(absl::Duration timeout) {
+  // Longer ones overflow when they are added to the time.
+  const auto bounded = absl::ToChronoMilliseconds(std::min(timeout, absl::Hours(24 * 365)));
   std::unique_lock<std::mutex> lock(mutex_);
-  changed_.wait_for(lock, absl::ToChronoNanoseconds(timeout), [this] { return active_ == 0; });
+  changed_.wait_for(lock, bounded, [this] { return active_ == 0; });
   return active_;
 }
 

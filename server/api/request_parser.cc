@@ -140,7 +140,7 @@ absl::StatusOr<model::SamplingParams> ReadSampling(const v1::SamplingOptions& wi
   model::SamplingParams sampling;
   if (defaults.do_sample) {
     // What transformers takes when generation_config.json says do_sample and nothing else.
-    sampling.temperature = defaults.temperature.value_or(1.0f);
+    sampling.temperature = std::min(defaults.temperature.value_or(1.0f), kMaxTemperature);
     sampling.top_k = defaults.top_k.value_or(0);
     sampling.top_p = defaults.top_p.value_or(1.0f);
     sampling.min_p = defaults.min_p.value_or(0.0f);
