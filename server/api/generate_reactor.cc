@@ -99,6 +99,10 @@ absl::Status GenerateReactor::Submit(const grpc::ByteBuffer& bytes) {
   if (absl::IsResourceExhausted(status)) {
     return WithRetryDelay(std::move(status), model_->engine->RetryDelay());
   }
+  if (absl::IsAlreadyExists(status)) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("request_id: \"", request_id_, "\" waits or runs already"));
+  }
   return status;
 }
 

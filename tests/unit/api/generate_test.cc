@@ -1,5 +1,8 @@
 // Generate over a real connection: order of the stream, its ends, and what refuses it.
 #include <gmock/gmock.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/support/channel_arguments.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -159,7 +162,6 @@ TEST(GenerateTest, AReaderThatIsLateGetsFewerDeltasAndTheWholeAnswer) {
   v1::GenerateRequest request = TestServer::Request(0);
   request.mutable_stopping()->set_max_tokens(2000);
   Call call(server, request);
-  server.gate.Open();
   call.Next();
   // The engine does not wait for the reader.
   server.AwaitIdle();
@@ -190,10 +192,11 @@ TEST(GenerateTest, ManyStreamsEachGetTheirOwnAnswer) {
 
 TEST(GenerateTest, CancellingFreesTheRequest) {
   TestServer server({.scripts = {kEndless}});
+  server.gate.HoldAfter(3);
   Call call(server, TestServer::Request(0));
-  call.Next();
-  call.Next();
-  server.gate.Close();
+  EXPECT_TRUE(call.Next().has_started());
+  EXPECT_TRUE(call.Next().has_delta());
+  server.gate.AwaitHeld();
   call.context.TryCancel();
   EXPECT_EQ(call.ReadAll().status.error_code(), grpc::StatusCode::CANCELLED);
   server.gate.Open();
@@ -205,7 +208,7 @@ TEST(GenerateTest, CancellingFreesTheRequest) {
 TEST(GenerateTest, CancellingFreesARequestThatWaits) {
   TestServer server(
       {.scripts = {kEndless}, .limits = {.max_running_requests = 1, .max_context = 4096}});
-  server.gate.Close();
+  server.gate.HoldAfter(0);
   Call first(server, TestServer::Request(0));
   server.gate.AwaitHeld();
   Call second(server, TestServer::Request(0));
@@ -220,6 +223,7 @@ TEST(GenerateTest, CancellingFreesARequestThatWaits) {
 
 TEST(GenerateTest, ADroppedConnectionFreesTheRequest) {
   TestServer server({.scripts = {kEndless}});
+  server.gate.HoldAfter(3);
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   {
@@ -229,13 +233,17 @@ TEST(GenerateTest, ADroppedConnectionFreesTheRequest) {
     const auto reader = stub->Generate(&context, TestServer::Request(0));
     v1::GenerateResponse message;
     EXPECT_TRUE(reader->Read(&message));
+    server.gate.AwaitHeld();
   }
+  EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
+  server.gate.Open();
   server.AwaitIdle();
+  EXPECT_EQ(server.Metric(R"(sluice_requests_finished_total{reason="cancelled"})"), 1);
 }
 
 TEST(GenerateTest, APassedDeadlineFreesTheRequest) {
   TestServer server({.scripts = {kEndless}});
-  server.gate.Close();
+  server.gate.HoldAfter(0);
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(50));
   const auto stub = server.generation();
@@ -252,8 +260,9 @@ TEST(GenerateTest, AbortEndsTheStreamWithCancelled) {
   TestServer server({.scripts = {kEndless}});
   v1::GenerateRequest request = TestServer::Request(0);
   request.set_request_id("doomed");
+  server.gate.HoldAfter(3);
   Call call(server, request);
-  call.Next();
+  server.gate.AwaitHeld();
   const auto control = server.control();
   const auto abort = [&](const std::string& id) {
     grpc::ClientContext context;
@@ -265,6 +274,7 @@ TEST(GenerateTest, AbortEndsTheStreamWithCancelled) {
   EXPECT_EQ(abort("someone else"), grpc::StatusCode::NOT_FOUND);
   EXPECT_EQ(abort(""), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(abort("doomed"), grpc::StatusCode::OK);
+  server.gate.Open();
   EXPECT_EQ(call.ReadAll().status.error_code(), grpc::StatusCode::CANCELLED);
   EXPECT_EQ(abort("doomed"), grpc::StatusCode::NOT_FOUND);
   server.AwaitIdle();
@@ -274,7 +284,7 @@ TEST(GenerateTest, OverloadIsRefusedBeforeAnyHeaderWithAHintWhenToComeBack) {
   TestServer server(
       {.scripts = {kEndless},
        .limits = {.max_waiting_requests = 1, .max_running_requests = 1, .max_context = 4096}});
-  server.gate.Close();
+  server.gate.HoldAfter(0);
   Call running(server, TestServer::Request(0));
   server.gate.AwaitHeld();
   Call waiting(server, TestServer::Request(0));
@@ -305,7 +315,7 @@ TEST(GenerateTest, OverloadIsRefusedBeforeAnyHeaderWithAHintWhenToComeBack) {
 
 TEST(GenerateTest, AnIdThatRunsAlreadyIsRefusedAndItsOwnerGoesOn) {
   TestServer server({.scripts = {"ab~"}});
-  server.gate.Close();
+  server.gate.HoldAfter(0);
   v1::GenerateRequest request = TestServer::Request(0);
   request.set_request_id("twice");
   Call first(server, request);
@@ -318,9 +328,16 @@ TEST(GenerateTest, AnIdThatRunsAlreadyIsRefusedAndItsOwnerGoesOn) {
 
 TEST(GenerateTest, StoppingTheEngineEndsStreamsWithUnavailable) {
   TestServer server({.scripts = {kEndless}});
+  server.gate.HoldAfter(3);
   Call call(server, TestServer::Request(0));
-  call.Next();
-  server.engine->Stop();
+  server.gate.AwaitHeld();
+  std::thread stopping([&] { server.engine->Stop(); });
+  // Until it knows that it is to stop, it goes on as before.
+  const auto stream = std::make_shared<scheduler::TokenStream>([] {});
+  const scheduler::Request another{.id = "another", .prompt = {0, 0}};
+  while (!absl::IsUnavailable(server.engine->Submit(another, stream))) std::this_thread::yield();
+  server.gate.Open();
+  stopping.join();
   EXPECT_EQ(call.ReadAll().status.error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_EQ(Call(server, TestServer::Request(0)).ReadAll().status.error_code(),
             grpc::StatusCode::UNAVAILABLE);
@@ -328,7 +345,7 @@ TEST(GenerateTest, StoppingTheEngineEndsStreamsWithUnavailable) {
 
 TEST(GenerateTest, WhileDrainingStreamsGoOnAndNewOnesAreRefused) {
   TestServer server({.scripts = {"the end~"}});
-  server.gate.Close();
+  server.gate.HoldAfter(0);
   Call running(server, TestServer::Request(0));
   server.gate.AwaitHeld();
   server.slot.Drain();

@@ -34,7 +34,7 @@ Outcome Naive(const std::string& text, const std::vector<std::string>& stops) {
 
 // Runs the matcher over `text` cut before the positions whose bit in `cuts` is set. What has been
 // released by then must always be a prefix of the answer and must hold back no more than it needs.
-Outcome Run(const std::string& text, const std::vector<std::string>& stops, uint64_t cuts) {
+Outcome Match(const std::string& text, const std::vector<std::string>& stops, uint64_t cuts) {
   const Outcome expected = Naive(text, stops);
   StopMatcher matcher(stops);
   Outcome outcome;
@@ -73,9 +73,9 @@ TEST(StopMatcherTest, WithoutStopStringsEverythingIsReleased) {
 }
 
 TEST(StopMatcherTest, TheMatchThatIsCompleteFirstWinsThenTheLongest) {
-  EXPECT_EQ(Run("xabcd", {"abcd", "bc"}, ~0ull), (Outcome{"xa", 1}));
-  EXPECT_EQ(Run("xabcd", {"abcd", "bc"}, 0), (Outcome{"xa", 1}));
-  EXPECT_EQ(Run("xabc", {"c", "abc", "bc"}, 0), (Outcome{"x", 1}));
+  EXPECT_EQ(Match("xabcd", {"abcd", "bc"}, ~0ull), (Outcome{"xa", 1}));
+  EXPECT_EQ(Match("xabcd", {"abcd", "bc"}, 0), (Outcome{"xa", 1}));
+  EXPECT_EQ(Match("xabc", {"c", "abc", "bc"}, 0), (Outcome{"x", 1}));
 }
 
 TEST(StopMatcherTest, KeepsCharactersWhole) {
@@ -97,7 +97,7 @@ TEST(StopMatcherTest, AgreesWithASearchOverTheWholeTextHoweverItIsCut) {
     const std::string whole = text(10, 'c');
     const Outcome expected = Naive(whole, stops);
     for (uint64_t cuts = 0; cuts < (1ull << whole.size()); cuts += 2) {
-      const Outcome outcome = Run(whole, stops, cuts);
+      const Outcome outcome = Match(whole, stops, cuts);
       ASSERT_EQ(outcome, expected) << "round " << round << ", text " << whole << ", cuts " << cuts
                                    << ", first stop string " << stops[0];
     }

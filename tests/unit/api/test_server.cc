@@ -32,12 +32,15 @@ FakeModelRunner::Options RunnerOptions(const std::vector<std::string>& scripts, 
 
 }  // namespace
 
-void StepGate::Pass() {
+void StepGate::HoldAfter(int steps) {
   base::MutexLock lock(mutex_);
-  held_ = closed_;
+  steps_left_ = steps;
+}
+
+void StepGate::Open() {
+  base::MutexLock lock(mutex_);
+  steps_left_.reset();
   changed_.NotifyAll();
-  while (closed_) changed_.Wait(mutex_);
-  held_ = false;
 }
 
 void StepGate::AwaitHeld() {
@@ -45,10 +48,15 @@ void StepGate::AwaitHeld() {
   while (!held_) changed_.Wait(mutex_);
 }
 
-void StepGate::Set(bool closed) {
+void StepGate::Pass() {
   base::MutexLock lock(mutex_);
-  closed_ = closed;
-  changed_.NotifyAll();
+  while (steps_left_ == 0) {
+    held_ = true;
+    changed_.NotifyAll();
+    changed_.Wait(mutex_);
+  }
+  held_ = false;
+  if (steps_left_) --*steps_left_;
 }
 
 TestServer::TestServer(Options options)

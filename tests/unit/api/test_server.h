@@ -5,6 +5,7 @@
 #include <grpcpp/channel.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,19 +23,19 @@ namespace sluice::testing {
 // Lets the steps of the engine through, or holds them. Thread-safe.
 class StepGate {
  public:
-  void Close() { Set(true); }
-  void Open() { Set(false); }
-  // Called by the engine thread at the beginning of each step.
-  void Pass();
+  // Holds the engine after that many further steps.
+  void HoldAfter(int steps);
+  void Open();
   // Waits until a step is held.
   void AwaitHeld();
+  // Called by the engine thread at the beginning of each step.
+  void Pass();
 
  private:
-  void Set(bool closed);
-
   base::Mutex mutex_;
   base::CondVar changed_;
-  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  // Absent: all may pass.
+  std::optional<int> steps_left_ ABSL_GUARDED_BY(mutex_);
   bool held_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -62,8 +62,8 @@ TEST(WireMessageTest, StringsThatAreNotUtf8AreNamed) {
 }
 
 TEST(WireMessageTest, BytesThatAreNoMessageAreInvalid) {
-  for (const std::string bytes : {std::string("\xFF\xFF\xFF"), std::string("\x1A\x7Fshort"),
-                                  std::string("\x00", 1), Field(7, "\x0D\x00")}) {
+  for (const std::string& bytes : {std::string("\xFF\xFF\xFF"), std::string("\x1A\x7Fshort"),
+                                   std::string("\x00", 1), Field(7, "\x0D\x00")}) {
     const absl::Status status = Parse<v1::GenerateRequest>(Buffer(bytes)).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_TRUE(absl::StrContains(status.message(), "sluice.v1.GenerateRequest")) << status;
