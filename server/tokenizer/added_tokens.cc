@@ -111,21 +111,20 @@ absl::StatusOr<AddedTokens> AddedTokens::FromJson(const JsonField& field,
   // Special tokens go first: they win over others whose normalized text is the same.
   for (const bool special : {true, false}) {
     for (size_t i = 0; i < added.tokens_.size(); ++i) {
-      const AddedToken& token = added.tokens_[i];
+      AddedToken& token = added.tokens_[i];
       if (token.special != special) continue;
-      if (!token.normalized) {
-        added.raw_.Add(token.content, static_cast<int>(i));
-        continue;
+      if (token.normalized) {
+        MatchBudget budget(token.content.size());
+        absl::StatusOr<NormalizedText> normalized =
+            normalizer.Apply({.text = token.content, .at_start = true}, budget);
+        if (!normalized.ok()) return elements[i].Invalid(normalized.status().message());
+        if (normalized->text.empty()) {
+          return elements[i].Unimplemented(
+              absl::StrCat("nothing is left of '", token.content, "' after the normalizer"));
+        }
+        token.content = std::move(normalized->text);
       }
-      MatchBudget budget(token.content.size());
-      absl::StatusOr<NormalizedText> normalized =
-          normalizer.Apply({.text = token.content, .at_start = true}, budget);
-      if (!normalized.ok()) return elements[i].Invalid(normalized.status().message());
-      if (normalized->text.empty()) {
-        return elements[i].Unimplemented(
-            absl::StrCat("nothing is left of '", token.content, "' after the normalizer"));
-      }
-      added.normalized_.Add(normalized->text, static_cast<int>(i));
+      (token.normalized ? added.normalized_ : added.raw_).Add(token.content, static_cast<int>(i));
     }
   }
   return added;

@@ -20,11 +20,11 @@ namespace sluice::tokenizer {
 
 struct AddedToken {
   TokenId id = 0;
-  std::string content;
+  std::string content;       // normalized, if `normalized` is set: as it is searched and decoded
   bool single_word = false;  // only where no word character is beside it
   bool lstrip = false;       // swallows the blanks before it
   bool rstrip = false;       // swallows the blanks behind it
-  bool normalized = true;    // is searched in normalized text, itself normalized
+  bool normalized = true;    // is searched in normalized text
   bool special = false;      // can be left out when decoding
 };
 
