@@ -225,14 +225,18 @@ absl::StatusOr<Token> Lexer::NextInTag() {
   const char c = Rest()[0];
   if (absl::ascii_isdigit(static_cast<unsigned char>(c))) return TakeNumber();
   if (c == '\'' || c == '"') return TakeString();
-  size_t name_bytes = 0;
-  while (name_bytes < Rest().size()) {
-    const Character character = FirstCharacter(Rest().substr(name_bytes));
-    if (!IsNameCharacter(character.code_point)) break;
-    name_bytes += character.num_bytes;
-  }
-  if (name_bytes > 0) return TakeToken(TokenKind::kName, name_bytes);
+  if (IsNameStart(FirstCharacter(Rest()).code_point)) return TakeName();
   return TakeOperator();
+}
+
+Token Lexer::TakeName() {
+  size_t num_bytes = 0;
+  while (num_bytes < Rest().size()) {
+    const Character character = FirstCharacter(Rest().substr(num_bytes));
+    if (!IsNameCharacter(character.code_point)) break;
+    num_bytes += character.num_bytes;
+  }
+  return TakeToken(TokenKind::kName, num_bytes);
 }
 
 absl::StatusOr<Token> Lexer::TakeNumber() {

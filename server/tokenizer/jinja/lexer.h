@@ -76,6 +76,7 @@ class Lexer {
   // The length of the end of the tag at the current place, white space that it removes included;
   // 0 if it does not end here.
   size_t EndOfTag() const;
+  Token TakeName();
   absl::StatusOr<Token> TakeNumber();
   absl::StatusOr<Token> TakeString();
   absl::StatusOr<Token> TakeOperator();

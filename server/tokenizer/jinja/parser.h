@@ -7,11 +7,9 @@
 
 namespace sluice::tokenizer::jinja {
 
-// Blocks, brackets and subscripts inside of each other.
-inline constexpr int kMaxNesting = 100;
-
-// INVALID_ARGUMENT for what is not a template or is beyond a limit, UNIMPLEMENTED for a part of
-// Jinja that is not supported; both name the place, and of several faults the first.
+// INVALID_ARGUMENT for what is not a template or is beyond a limit (kMaxSourceBytes, kMaxNesting),
+// UNIMPLEMENTED for a part of Jinja that is not supported; both name the place, and of several
+// faults the first.
 absl::StatusOr<Body> Parse(absl::string_view source);
 
 }  // namespace sluice::tokenizer::jinja

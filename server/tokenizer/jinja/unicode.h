@@ -33,7 +33,10 @@ void AppendUtf8(char32_t code_point, std::string& text);
 // str.isspace().
 bool IsSpace(char32_t code_point);
 
-// May occur in a name: letters, marks, digits, '_'.
+// May begin a name: letters and '_'.
+bool IsNameStart(char32_t code_point);
+
+// May occur in a name: also marks and digits.
 bool IsNameCharacter(char32_t code_point);
 
 // str.isprintable(): whether repr() shows the character itself rather than an escape.
