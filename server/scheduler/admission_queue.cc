@@ -88,7 +88,6 @@ Inbox AdmissionQueue::Drain() {
 
 EngineLoad AdmissionQueue::Update(const EngineLoad& load,
                                   absl::Span<const absl::string_view> ended_ids) {
-  const absl::Time now = clock_.Now();
   base::MutexLock lock(mutex_);
   load_ = load;
   load_.waiting_requests += static_cast<int>(inbox_.arrivals.size());
@@ -96,7 +95,9 @@ EngineLoad AdmissionQueue::Update(const EngineLoad& load,
     const size_t num_erased = live_.erase(std::string(id));
     CHECK(num_erased == 1);
   }
-  if (!ended_ids.empty()) departures_.NoteEnded(static_cast<int>(ended_ids.size()), now);
+  if (!ended_ids.empty()) {
+    departures_.NoteEnded(static_cast<int>(ended_ids.size()), clock_.Now());
+  }
   return load_;
 }
 

@@ -29,8 +29,8 @@ class Engine {
   // REQUIRES: called once.
   void Start();
 
-  // Hands `request` over; its events come out of `stream`. All or nothing, and at once; the
-  // message of an error begins with the field that is at fault:
+  // Hands `request` over; its events come out of `stream`. All or nothing, and at once; where a
+  // field is at fault, the message begins with its name:
   //   INVALID_ARGUMENT    it can never run: no prompt, max_tokens below 1, or prompt + max_tokens
   //                       beyond the context or the KV cache
   //   ALREADY_EXISTS      its id waits or runs

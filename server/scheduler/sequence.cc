@@ -21,7 +21,7 @@ int Sequence::blocks_wanted() const {
 void Sequence::Start(std::vector<model::BlockId> block_table, absl::Time now) {
   block_table_ = std::move(block_table);
   times_.started = now;
-  events_.push_back(StartedEvent{});
+  events_.emplace_back(StartedEvent{});
 }
 
 model::SequenceStep Sequence::NextStep(int num_tokens) const {
@@ -61,27 +61,27 @@ void Sequence::AddToken(const model::SequenceResult& result, absl::Time now) {
   if (num_generated() == 0) {
     times_.first_token = now;
     if (request_.prompt_logprobs.has_value()) {
-      events_.push_back(PromptLogprobsEvent{std::exchange(prompt_logprobs_, {})});
+      events_.emplace_back(PromptLogprobsEvent{std::exchange(prompt_logprobs_, {})});
     }
   }
   times_.last_token = now;
   const TokenId token = *result.token;
   tokens_.push_back(token);
-  events_.push_back(TokenEvent{.token = token, .logprob = result.logprob});
+  events_.emplace_back(TokenEvent{.token = token, .logprob = result.logprob});
 
   const std::vector<TokenId>& stop_ids = request_.stop_token_ids;
   if (std::find(stop_ids.begin(), stop_ids.end(), token) != stop_ids.end()) {
-    events_.push_back(FinishedEvent{FinishReason::kStopToken});
+    events_.emplace_back(FinishedEvent{FinishReason::kStopToken});
     ended_ = true;
   } else if (num_generated() == request_.max_tokens) {
-    events_.push_back(FinishedEvent{FinishReason::kLength});
+    events_.emplace_back(FinishedEvent{FinishReason::kLength});
     ended_ = true;
   }
 }
 
 void Sequence::Fail(absl::Status status) {
   CHECK(!ended_);
-  events_.push_back(FailedEvent{std::move(status)});
+  events_.emplace_back(FailedEvent{std::move(status)});
   ended_ = true;
 }
 

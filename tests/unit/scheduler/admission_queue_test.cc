@@ -125,6 +125,13 @@ TEST_F(AdmissionQueueTest, RetryDelayFollowsTheRateAtWhichRequestsEnd) {
   EXPECT_EQ(queue_.RetryDelay(), absl::Seconds(7));
   clock_.Advance(absl::Seconds(700));
   EXPECT_EQ(queue_.RetryDelay(), AdmissionQueue::kMaxRetryDelay);
+  run(absl::Seconds(2));
+  // An idle hour between two busy times is no slow request.
+  queue_.Drain();
+  Update(0, 0, {std::to_string(next_id - 1), std::to_string(next_id - 2)});
+  clock_.Advance(absl::Hours(1));
+  fill();
+  EXPECT_LT(queue_.RetryDelay(), absl::Seconds(2.01));
   run(absl::Milliseconds(1));
   EXPECT_EQ(queue_.RetryDelay(), AdmissionQueue::kMinRetryDelay);
 }

@@ -189,6 +189,11 @@ TEST(EngineMetricsTest, AStepIsCountedEverywhereBeforeItsReadersHearOfIt) {
   int64_t tokens = 0;
   const auto check = [&] {
     for (const StreamEvent& event : stream->Take()) {
+      if (std::holds_alternative<StartedEvent>(event)) {
+        EXPECT_EQ(engine.core.Load().running_requests, 1);
+        EXPECT_EQ(engine.core.Load().waiting_requests, 0);
+        EXPECT_EQ(metrics.requests_running.Value(), 1);
+      }
       if (!std::holds_alternative<TokenEvent>(event)) continue;
       ++tokens;
       EXPECT_EQ(engine.core.Load().generated_tokens, tokens);
