@@ -63,10 +63,8 @@ void Attention::StoreKeysAndValues(int layer, const LayerWeights& weights, float
     float* q = qkv + row * qkv_size();
     float* k = q + q_size();
     float* v = k + kv_size();
-    if (!weights.q_norm.empty())
-      Normalize(ops, weights.q_norm, config_.rms_norm_eps, q, q_size());
-    if (!weights.k_norm.empty())
-      Normalize(ops, weights.k_norm, config_.rms_norm_eps, k, kv_size());
+    if (!weights.q_norm.empty()) Normalize(ops, weights.q_norm, config_.rms_norm_eps, q, q_size());
+    if (!weights.k_norm.empty()) Normalize(ops, weights.k_norm, config_.rms_norm_eps, k, kv_size());
     if (attention.clip_qkv.has_value()) {
       for (int64_t i = 0; i < qkv_size(); ++i)
         q[i] = std::clamp(q[i], -*attention.clip_qkv, *attention.clip_qkv);
@@ -90,11 +88,10 @@ void Attention::StoreKeysAndValues(int layer, const LayerWeights& weights, float
 
 void Attention::Attend(int layer, const float* qkv, float* out) {
   const int kv_heads = config_.attention.num_kv_heads;
-  compute_->pool().ParallelFor(
-      static_cast<int64_t>(tiles_.size()) * kv_heads, [&](int64_t item, int thread) {
-        AttendTile(layer, tiles_[item / kv_heads], static_cast<int>(item % kv_heads), thread, qkv,
-                   out);
-      });
+  compute_->pool().ParallelFor(static_cast<int64_t>(tiles_.size()) * kv_heads, [&](int64_t item,
+                                                                                   int thread) {
+    AttendTile(layer, tiles_[item / kv_heads], static_cast<int>(item % kv_heads), thread, qkv, out);
+  });
 }
 
 void Attention::AttendTile(int layer, const QueryTile& tile, int kv_head, int thread,
@@ -133,14 +130,14 @@ void Attention::AttendTile(int layer, const QueryTile& tile, int kv_head, int th
         const int64_t offset = int64_t{kv_head * group + head} * head_dim;
         ops.attend_block(qkv + (tile.first_row + r) * qkv_size() + offset, keys, values, head_dim,
                          scale, static_cast<int>(first), static_cast<int>(last),
-                         &states[r * group + head],
-                         out + (tile.first_row + r) * q_size() + offset);
+                         &states[r * group + head], out + (tile.first_row + r) * q_size() + offset);
       }
     }
   }
   for (int64_t r = 0; r < tile.num_rows; ++r) {
     for (int head = 0; head < group; ++head) {
-      float* sums = out + (tile.first_row + r) * q_size() + int64_t{kv_head * group + head} * head_dim;
+      float* sums =
+          out + (tile.first_row + r) * q_size() + int64_t{kv_head * group + head} * head_dim;
       ops.scale(1.0f / states[r * group + head].sum, sums, sums, head_dim);
     }
   }

@@ -49,7 +49,9 @@ class Attention {
   void AttendTile(int layer, const QueryTile& tile, int kv_head, int thread, const float* qkv,
                   float* out);
 
-  int64_t q_size() const { return int64_t{config_.attention.num_heads} * config_.attention.head_dim; }
+  int64_t q_size() const {
+    return int64_t{config_.attention.num_heads} * config_.attention.head_dim;
+  }
   int64_t kv_size() const {
     return int64_t{config_.attention.num_kv_heads} * config_.attention.head_dim;
   }

@@ -31,11 +31,10 @@ KvCache::Shape CacheShape(const ModelConfig& config) {
 // The inner dimensions of all products.
 std::vector<int64_t> InnerSizes(const ModelConfig& config) {
   std::vector<int64_t> sizes;
-  for (const int64_t k :
-       {int64_t{config.hidden_size},
-        int64_t{config.attention.num_heads} * config.attention.head_dim,
-        int64_t{config.expert_ffn_size}, int64_t{config.shared_ffn_size},
-        int64_t{config.dense_ffn_size}}) {
+  for (const int64_t k : {int64_t{config.hidden_size},
+                          int64_t{config.attention.num_heads} * config.attention.head_dim,
+                          int64_t{config.expert_ffn_size}, int64_t{config.shared_ffn_size},
+                          int64_t{config.dense_ffn_size}}) {
     if (k > 0) sizes.push_back(k);
   }
   return sizes;
@@ -58,11 +57,11 @@ absl::StatusOr<std::unique_ptr<CpuModelRunner>> CpuModelRunner::Create(const Che
   ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(CacheShape(config), options.kv_cache_bytes));
   std::unique_ptr<CpuModelRunner> runner(
       new CpuModelRunner(checkpoint, options, std::move(kernels), std::move(cache)));
-  ASSIGN_OR_RETURN(runner->transformer_,
-                   Transformer::Create(runner->config_, runner->weights_, *runner->compute_,
-                                       runner->cache_,
-                                       {.max_step_tokens = options.max_step_tokens,
-                                        .max_step_sequences = options.max_step_sequences}));
+  ASSIGN_OR_RETURN(
+      runner->transformer_,
+      Transformer::Create(runner->config_, runner->weights_, *runner->compute_, runner->cache_,
+                          {.max_step_tokens = options.max_step_tokens,
+                           .max_step_sequences = options.max_step_sequences}));
   runner->load_info_.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return runner;
@@ -125,9 +124,8 @@ absl::Span<const SequenceResult> CpuModelRunner::Run(absl::Span<const SequenceSt
     if (observer_ != nullptr) {
       for (size_t i = 0; i < part.size(); ++i) observer_->OnLogits(part[i].row, logits_of(i));
     }
-    pool_.ParallelFor(static_cast<int64_t>(part.size()), [&](int64_t i, int thread) {
-      Answer(part[i], logits_of(i), thread);
-    });
+    pool_.ParallelFor(static_cast<int64_t>(part.size()),
+                      [&](int64_t i, int thread) { Answer(part[i], logits_of(i), thread); });
   }
   return {results_.data(), batch.size()};
 }

@@ -28,11 +28,11 @@ class CpuModelRunner : public ModelRunner {
  public:
   struct Options {
     kernels::WeightFormat weights = kernels::WeightFormat::kF32;
-    int num_threads = 1;             // the caller of Run among them
-    int64_t kv_cache_bytes = 0;      // at least one block
-    int max_step_tokens = 512;       // at least 1
-    int max_step_sequences = 64;     // at least 1
-    bool pin = false;                // pin the other threads to processors
+    int num_threads = 1;          // the caller of Run among them
+    int64_t kv_cache_bytes = 0;   // at least one block
+    int max_step_tokens = 512;    // at least 1
+    int max_step_sequences = 64;  // at least 1
+    bool pin = false;             // pin the other threads to processors
   };
 
   // For the log, the metrics and GetServerInfo.

@@ -94,8 +94,8 @@ void FeedForward::AddForAllTokens(const FfnWeights& ffn, const std::vector<float
   for (int64_t token = 0; token < num_tokens; ++token) {
     float weight = 1;
     if (!gate.empty()) {
-      const float logit = compute_.ops().dot(gate.data(), x + token * config_.hidden_size,
-                                             config_.hidden_size);
+      const float logit =
+          compute_.ops().dot(gate.data(), x + token * config_.hidden_size, config_.hidden_size);
       weight = 1 / (1 + std::exp(-logit));
     }
     pairs_.push_back({static_cast<int32_t>(token),
@@ -105,8 +105,8 @@ void FeedForward::AddForAllTokens(const FfnWeights& ffn, const std::vector<float
 }
 
 void FeedForward::AddTiles(const FfnWeights& ffn, int64_t first_pair, int64_t end_pair) {
-  const int64_t row_bytes = kernels::PaddedK(format_, FfnSize(ffn)) *
-                            static_cast<int64_t>(kernels::BytesOf(format_));
+  const int64_t row_bytes =
+      kernels::PaddedK(format_, FfnSize(ffn)) * static_cast<int64_t>(kernels::BytesOf(format_));
   for (int64_t pair = first_pair; pair < end_pair; pair += kTileRows) {
     const int rows = static_cast<int>(std::min<int64_t>(kTileRows, end_pair - pair));
     tiles_.push_back({&ffn, pair, rows, hidden_end_});
@@ -141,8 +141,9 @@ void FeedForward::Run(const float* x, int64_t num_tokens, float* y) {
 }
 
 int64_t FeedForward::GateUpBlocks(const Tile& tile) const {
-  return CeilDiv(
-      compute_.BlocksPerItem(static_cast<int64_t>(tiles_.size()), tile.ffn->gate_up), 2) * 2;
+  return CeilDiv(compute_.BlocksPerItem(static_cast<int64_t>(tiles_.size()), tile.ffn->gate_up),
+                 2) *
+         2;
 }
 
 int64_t FeedForward::DownBlocks(const Tile& tile) const {

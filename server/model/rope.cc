@@ -42,7 +42,8 @@ float ScaleLlama3(const RopeConfig& config, float frequency) {
 std::vector<float> YarnInverseFrequencies(const RopeConfig& config, int head_dim) {
   // The pair, as a real number, that makes so many turns within the original context.
   const auto pair_with_turns = [&](double turns) {
-    return head_dim * std::log(static_cast<double>(config.original_max_positions) / (turns * kTwoPi)) /
+    return head_dim *
+           std::log(static_cast<double>(config.original_max_positions) / (turns * kTwoPi)) /
            (2 * std::log(config.theta));
   };
   double low = pair_with_turns(config.beta_fast);
@@ -62,7 +63,8 @@ std::vector<float> YarnInverseFrequencies(const RopeConfig& config, int head_dim
         (static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low), 0.0f,
         1.0f);
     const float kept = 1 - ramp;
-    frequencies[i] = 1 / (static_cast<float>(config.factor) * period) * (1 - kept) + 1 / period * kept;
+    frequencies[i] =
+        1 / (static_cast<float>(config.factor) * period) * (1 - kept) + 1 / period * kept;
   }
   return frequencies;
 }
@@ -86,9 +88,8 @@ std::vector<float> RopeInverseFrequencies(const RopeConfig& config, int head_dim
 absl::StatusOr<RopeTable> RopeTable::Create(const RopeConfig& config, int head_dim,
                                             int64_t max_positions) {
   CHECK(head_dim % 2 == 0 && max_positions > 0);
-  ASSIGN_OR_RETURN(MappedMemory memory,
-                   MappedMemory::Reserve(max_positions * head_dim *
-                                         static_cast<int64_t>(sizeof(float))));
+  ASSIGN_OR_RETURN(MappedMemory memory, MappedMemory::Reserve(max_positions * head_dim *
+                                                              static_cast<int64_t>(sizeof(float))));
   const bool yarn = config.scaling == RopeConfig::Scaling::kYarn;
   return RopeTable(RopeInverseFrequencies(config, head_dim),
                    yarn ? static_cast<float>(config.attention_factor) : 1.0f, max_positions,
@@ -109,7 +110,8 @@ void RopeTable::Extend(int64_t end) {
   for (; ready_ < end; ++ready_) {
     float* cos = table_ + ready_ * 2 * half_;
     for (int64_t i = 0; i < half_; ++i) {
-      // The angle is rounded to f32 before its cosine is taken, as in the published implementations.
+      // The angle is rounded to f32 before its cosine is taken, as in the published
+      // implementations.
       const float angle = static_cast<float>(ready_) * inverse_frequencies_[i];
       cos[i] = static_cast<float>(std::cos(double{angle})) * factor_;
       cos[half_ + i] = static_cast<float>(std::sin(double{angle})) * factor_;

@@ -46,8 +46,8 @@ double Relative(float logit, float best, float temperature) {
 
 double UniformAt(uint64_t seed, int64_t position) {
   std::array<uint32_t, 4> counter = {static_cast<uint32_t>(position),
-                                     static_cast<uint32_t>(static_cast<uint64_t>(position) >> 32), 0,
-                                     0};
+                                     static_cast<uint32_t>(static_cast<uint64_t>(position) >> 32),
+                                     0, 0};
   std::array<uint32_t, 2> key = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
   for (int round = 0; round < 10; ++round) {
     const uint64_t a = uint64_t{0xD2511F53} * counter[0];
@@ -137,7 +137,8 @@ TokenId Sampler::Sample(absl::Span<const float> logits, const SamplingParams& pa
   }
   const double target = UniformAt(params.seed, position) * total;
   double sum = 0;
-  TokenId last = best_id;  // the last token with a probability, in case rounding keeps sum <= target
+  TokenId last =
+      best_id;  // the last token with a probability, in case rounding keeps sum <= target
   for (size_t i = 0; i < ids_.size(); ++i) {
     if (probabilities_[i] == 0) continue;
     last = ids_[i];

@@ -32,7 +32,8 @@ class Sampler {
  private:
   // The n best ids, best first, in ids_. Time grows with V log n, not V log V.
   void SelectTop(absl::Span<const float> logits, size_t n);
-  // Leaves in ids_ the fewest most probable tokens that reach top_p of what `top_k` (0: all) leaves.
+  // Leaves in ids_ the fewest most probable tokens that reach top_p of what `top_k` (0: all)
+  // leaves.
   void SelectNucleus(absl::Span<const float> logits, float temperature, int top_k, float top_p);
 
   std::vector<TokenId> ids_;

@@ -46,8 +46,7 @@ class Transformer {
   static absl::StatusOr<std::unique_ptr<Transformer>> Create(const ModelConfig& config,
                                                              const Weights& weights,
                                                              kernels::Compute& compute,
-                                                             KvCache& cache,
-                                                             const Limits& limits);
+                                                             KvCache& cache, const Limits& limits);
 
   // Rows of logits that one call of Logits may ask for.
   static constexpr int kMaxLogitRows = kernels::kTileRows;
@@ -69,8 +68,7 @@ class Transformer {
   void Embed(const StepBatch& batch);
   void Normalize(const std::vector<float>& weight);
   // Chooses experts for every row of normed_. `sparse_layer` counts sparse layers only.
-  Routes Route(int layer, int sparse_layer, const LayerWeights& weights,
-               StepObserver* observer);
+  Routes Route(int layer, int sparse_layer, const LayerWeights& weights, StepObserver* observer);
   void CountRoutes(int sparse_layer, const Routes& routes);
 
   const ModelConfig& config_;

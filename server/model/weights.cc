@@ -31,7 +31,17 @@ SourceView SourceOf(const TensorView& tensor) {
 
 int64_t Count(const TensorView& tensor) { return tensor.rows * tensor.cols; }
 
-enum Kind { kAttention, kExperts, kShared, kDense, kRouter, kEmbedding, kLmHead, kNorms, kNumKinds };
+enum Kind {
+  kAttention,
+  kExperts,
+  kShared,
+  kDense,
+  kRouter,
+  kEmbedding,
+  kLmHead,
+  kNorms,
+  kNumKinds
+};
 constexpr std::array<const char*, kNumKinds> kKindNames = {
     "attention", "experts", "shared", "dense", "router", "embedding", "lm_head", "norms"};
 
@@ -74,14 +84,14 @@ class Packer {
     layer.o = Matrix(kAttention, {tensors.o}, format_);
     if (tensors.o_bias.has_value()) layer.o_bias = Vector(kAttention, *tensors.o_bias);
     layer.ffn_norm = Vector(kNorms, tensors.ffn_norm);
-    if (tensors.router.has_value()) layer.router = Matrix(kRouter, {*tensors.router}, WeightFormat::kF32);
+    if (tensors.router.has_value())
+      layer.router = Matrix(kRouter, {*tensors.router}, WeightFormat::kF32);
     layer.experts.reserve(tensors.experts.size());
     for (const FfnTensors& expert : tensors.experts) layer.experts.push_back(Ffn(kExperts, expert));
     if (!tensors.experts.empty()) {
       const FfnTensors& expert = tensors.experts[0];
-      idle_parameters_ +=
-          (static_cast<int64_t>(tensors.experts.size()) - config_.router.top_k) *
-          (Count(expert.gate) + Count(expert.up) + Count(expert.down));
+      idle_parameters_ += (static_cast<int64_t>(tensors.experts.size()) - config_.router.top_k) *
+                          (Count(expert.gate) + Count(expert.up) + Count(expert.down));
     }
     if (tensors.shared.has_value()) layer.shared = Ffn(kShared, *tensors.shared);
     if (tensors.shared_gate.has_value()) layer.shared_gate = Vector(kShared, *tensors.shared_gate);
@@ -100,7 +110,8 @@ class Packer {
 
   FfnWeights Ffn(Kind kind, const FfnTensors& tensors) {
     FfnWeights ffn;
-    ffn.gate_up = PackedMatrix::PackPair(format_, SourceOf(tensors.gate), SourceOf(tensors.up), pool_);
+    ffn.gate_up =
+        PackedMatrix::PackPair(format_, SourceOf(tensors.gate), SourceOf(tensors.up), pool_);
     Done(tensors.gate);
     Done(tensors.up);
     bytes_[kind] += ffn.gate_up.bytes();
@@ -111,7 +122,8 @@ class Packer {
   std::vector<float> Vector(Kind kind, const TensorView& tensor) {
     std::vector<float> vector(Count(tensor));
     for (size_t i = 0; i < vector.size(); ++i)
-      vector[i] = kernels::LoadElement(ElementTypeOf(tensor.dtype), tensor.data, static_cast<int64_t>(i));
+      vector[i] =
+          kernels::LoadElement(ElementTypeOf(tensor.dtype), tensor.data, static_cast<int64_t>(i));
     Done(tensor);
     bytes_[kind] += static_cast<int64_t>(vector.size() * sizeof(float));
     return vector;
@@ -130,7 +142,8 @@ class Packer {
     Embedding embedding{type, tensor.cols,
                         kernels::AlignedBuffer<std::byte>(tensor.rows * row_bytes)};
     pool_.ParallelFor(tensor.rows, [&](int64_t row, int) {
-      std::memcpy(embedding.data.data() + row * row_bytes, tensor.data + row * row_bytes, row_bytes);
+      std::memcpy(embedding.data.data() + row * row_bytes, tensor.data + row * row_bytes,
+                  row_bytes);
     });
     Done(tensor);
     bytes_[kEmbedding] += static_cast<int64_t>(embedding.data.size());

@@ -41,7 +41,7 @@ struct LayerWeights {
 // The embedding stays in the checkpoint's own type.
 struct Embedding {
   kernels::ElementType type = kernels::ElementType::kF32;
-  int64_t size = 0;                       // H
+  int64_t size = 0;                        // H
   kernels::AlignedBuffer<std::byte> data;  // [V, H]
 
   // Writes the token's vector [H] to `to`.
