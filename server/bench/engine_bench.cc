@@ -33,8 +33,8 @@ absl::Status CheckFits(const Workload& workload, int64_t max_context) {
   return absl::OkStatus();
 }
 
-int NumKvBlocks(const Workload& workload) {
-  return workload.max_batch() * BlocksFor(workload.max_length());
+int64_t NumKvBlocks(const Workload& workload) {
+  return int64_t{workload.max_batch()} * BlocksFor(workload.max_length());
 }
 
 std::vector<TokenId> EngineBench::RandomTokens(int count) {

@@ -34,7 +34,7 @@ struct Workload {
 absl::Status CheckFits(const Workload& workload, int64_t max_context);
 
 // KV blocks that the workload needs.
-int NumKvBlocks(const Workload& workload);
+int64_t NumKvBlocks(const Workload& workload);
 
 struct Measurement {
   std::string phase;  // "prefill": one prompt; "decode": `batch` answers

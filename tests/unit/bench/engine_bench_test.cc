@@ -123,6 +123,12 @@ TEST(EngineBenchTest, MeasuresPrefillAndDecodeOfEachContext) {
       // Attention, router and one expert of a layer, and the output matrix, in f32.
       EXPECT_DOUBLE_EQ(decode.work.weight_bytes,
                        5 * 4.0 * (4 * 4 * 4 + 4 * 2 + 3 * 4 * 8 + 4 * kVocab));
+      // The runner says that one token went to an expert. Positions are context to context + 4, and
+      // each sees itself.
+      const double visible = 5 * context + 1 + 2 + 3 + 4 + 5;
+      EXPECT_DOUBLE_EQ(decode.work.flops,
+                       5 * 2.0 * (batch * (4 * 4 * 4 + 4 * 2 + 4 * kVocab) + 3 * 4 * 8) +
+                           4.0 * 4 * batch * visible);
     }
   }
 }
