@@ -63,6 +63,8 @@ struct ModelTensors {
 };
 
 // Owns the mapped files; its views live as long as it does. Immutable; may be read from any thread.
+// The files must not be changed meanwhile: reading beyond the end of one that another process
+// truncated raises SIGBUS.
 class Checkpoint {
  public:
   // Opens a Hugging Face folder: config.json, generation_config.json (optional), and
@@ -80,7 +82,8 @@ class Checkpoint {
   virtual const ModelTensors& tensors() const = 0;
 
   // Tells the kernel that the pages of `tensor` are not needed again, so that packing does not hold
-  // the source in memory. The view stays valid: reading it again reads the file again.
+  // the source in memory. The view stays valid: reading it again reads the file again. Pages that
+  // it shares with other tensors stay, so up to two pages per tensor do.
   virtual void Release(const TensorView& tensor) const = 0;
 };
 

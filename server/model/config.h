@@ -77,6 +77,7 @@ struct ModelConfig {
   // The longest prompt and answer together.
   int64_t max_context = 0;
   float rms_norm_eps = 0;
+  // The head is the embedding.
   bool tied_embeddings = false;
   AttentionConfig attention;
   RouterConfig router;
@@ -95,6 +96,7 @@ struct ModelConfig {
 
 // What the checkpoint's generation_config.json says about its use; absent fields are absent there.
 struct GenerationDefaults {
+  // Those of config.json if generation_config.json has none. May be beyond the vocabulary.
   std::vector<TokenId> eos_token_ids;
   bool do_sample = false;
   std::optional<float> temperature;
