@@ -1,0 +1,101 @@
+#include "bench/options.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/status_macros.h"
+#include "config/values.h"
+#include "config/version.h"
+
+namespace sluice::bench {
+namespace {
+
+// Bounds the memory that a flag can ask for: a KV block per sixteen tokens and sequence.
+constexpr int64_t kMaxTokens = int64_t{1} << 24;
+constexpr int64_t kMaxBatch = 4096;
+
+absl::Status Named(const char* flag, const std::string& text, const absl::Status& status) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(flag, " ", status.message(), ", not \"", text, "\""));
+}
+
+absl::StatusOr<int> ParseNumber(const char* flag, const std::string& text, int64_t least,
+                                int64_t most) {
+  const absl::StatusOr<int64_t> value = config::ParseInt(text, least, most);
+  if (!value.ok()) return Named(flag, text, value.status());
+  return static_cast<int>(*value);
+}
+
+// Numbers with commas between them.
+absl::StatusOr<std::vector<int>> ParseNumbers(const char* flag, const std::string& text,
+                                              int64_t least, int64_t most) {
+  std::vector<int> numbers;
+  for (const absl::string_view part : absl::StrSplit(text, ',')) {
+    ASSIGN_OR_RETURN(const int number, ParseNumber(flag, std::string(part), least, most));
+    numbers.push_back(number);
+  }
+  return numbers;
+}
+
+}  // namespace
+
+absl::StatusOr<ParsedOptions> ParseOptions(int argc, const char* const* argv) {
+  std::string weights = "auto";
+  std::string threads = "0";
+  std::string prompt = "512";
+  std::string generate = "64";
+  std::string batch = "1,8,32";
+  std::string context = "0";
+  ParsedOptions parsed;
+  CLI::App app("Measures the speed of a model, without scheduler and network.", "sluice-bench");
+  app.set_help_flag("--help", "Print this text and exit");
+  app.set_version_flag("--version", absl::StrCat("sluice-bench ", std::string(config::Version())),
+                       "Print the version and exit");
+  app.get_formatter()->column_width(36);
+  app.allow_extras();
+  const auto add = [&](const char* flag, const char* value, std::string& text, const char* help) {
+    app.add_option(flag, text, help)->type_name(value)->default_str(text);
+  };
+  add("--model", "DIR", parsed.options.model, "Folder of the checkpoint (required)");
+  add("--weights", "auto|f32|bf16", weights,
+      "Format of the weights; auto is bf16 where the processor has kernels for it");
+  add("--threads", "N", threads, "Threads that compute; 0 is one for each physical core");
+  add("--prompt", "N", prompt, "Tokens of the prompt whose prefill is measured");
+  add("--generate", "N", generate, "Tokens that each sequence of a decode measurement generates");
+  add("--batch", "N,...", batch, "Sequences that generate at once, one measurement each");
+  add("--context", "N,...", context,
+      "Tokens in the KV cache when a measurement begins, one set of measurements each");
+  app.add_flag("--json", parsed.options.json, "Print JSON instead of a table");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    parsed.text = app.help();
+    return parsed;
+  } catch (const CLI::CallForVersion& version) {
+    parsed.text = absl::StrCat(version.what(), "\n");
+    return parsed;
+  } catch (const CLI::Error& error) {
+    return absl::InvalidArgumentError(error.what());
+  }
+  for (const std::string& argument : app.remaining()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("there is no flag or argument ", argument, " (see --help)"));
+  }
+  BenchOptions& options = parsed.options;
+  if (options.model.empty()) return absl::InvalidArgumentError("--model is needed (see --help)");
+  const absl::StatusOr<config::WeightsFormat> format = config::ParseWeightsFormat(weights);
+  if (!format.ok()) return Named("--weights", weights, format.status());
+  options.weights = *format;
+  ASSIGN_OR_RETURN(options.threads, ParseNumber("--threads", threads, 0, 1024));
+  ASSIGN_OR_RETURN(options.workload.prompt, ParseNumber("--prompt", prompt, 1, kMaxTokens));
+  ASSIGN_OR_RETURN(options.workload.generate, ParseNumber("--generate", generate, 1, kMaxTokens));
+  ASSIGN_OR_RETURN(options.workload.batches, ParseNumbers("--batch", batch, 1, kMaxBatch));
+  ASSIGN_OR_RETURN(options.workload.contexts, ParseNumbers("--context", context, 0, kMaxTokens));
+  return parsed;
+}
+
+}  // namespace sluice::bench

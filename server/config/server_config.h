@@ -1,0 +1,75 @@
+// ServerConfig: everything that can be set about the server, in one plain struct, and how it is
+// loaded from flags and the environment.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace sluice::config {
+
+// In what format the weights are held in memory.
+enum class WeightsFormat {
+  kAuto,  // bf16 where the processor has bf16 kernels, otherwise f32
+  kF32,
+  kBf16,
+};
+
+// Which expert metrics are exported.
+enum class ExpertMetrics { kPerExpert, kPerLayer, kOff };
+
+// Fields are named after their flags; `--help` says what each means. After loading, every field is
+// within its limits.
+struct ServerConfig {
+  // A checkpoint's folder; empty: the demo model.
+  std::string model;
+  // The name under which it is served; empty: the folder's (see ServedModelName).
+  std::string model_name;
+  // HOST:PORT; port 0 picks a free one. metrics_listen may be empty: no metrics page.
+  std::string listen = "127.0.0.1:50051";
+  std::string metrics_listen = "127.0.0.1:9090";
+  WeightsFormat weights = WeightsFormat::kAuto;
+  // Threads that compute; 0: as many as physical cores that the process may use.
+  int threads = 0;
+  int64_t kv_cache_bytes = int64_t{1} << 30;
+  int max_running_requests = 64;
+  int max_waiting_requests = 256;
+  int max_step_tokens = 512;
+  // Prompt and answer together, in tokens; 0: the model's.
+  int64_t max_context = 0;
+  int default_max_tokens = 256;
+  int max_message_bytes = 4 << 20;
+  int max_concurrent_streams = 1024;
+  ExpertMetrics expert_metrics = ExpertMetrics::kPerExpert;
+  // As base::InitLog takes it.
+  std::string log_level = "info";
+  absl::Duration drain_timeout = absl::Seconds(30);
+
+  bool operator==(const ServerConfig&) const = default;
+};
+
+struct LoadedConfig {
+  ServerConfig config;
+  // Not empty: --help or --version was given; print this and exit with code 0.
+  std::string text;
+  // What is odd but no error, such as a variable that names no flag: for the log.
+  std::vector<std::string> warnings;
+};
+
+// Reads flags (`--name=value` or `--name value`; given twice, the last counts) and, for those not
+// given, variables SLUICE_<NAME>, where an empty variable is an empty value. `environment` is a
+// null-terminated array of "NAME=value", as `environ` is.
+//
+// INVALID_ARGUMENT for an unknown flag, a stray argument or a bad value; the message is one
+// sentence that names the flag, and the variable if the value came from there. The server prints it
+// and exits with code 1.
+absl::StatusOr<LoadedConfig> LoadServerConfig(int argc, const char* const* argv,
+                                              const char* const* environment);
+
+// `model_name`, or else the name of the model's folder; "demo" for the demo model.
+std::string ServedModelName(const ServerConfig& config);
+
+}  // namespace sluice::config

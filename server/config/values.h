@@ -1,0 +1,33 @@
+// Turning the text of a flag into a value. Errors are INVALID_ARGUMENT and say what is allowed; the
+// caller adds which flag it is.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "config/server_config.h"
+
+namespace sluice::config {
+
+// A whole number within [least, most].
+absl::StatusOr<int64_t> ParseInt(absl::string_view text, int64_t least, int64_t most);
+
+// A number of bytes within [least, most]: digits, then B, KiB, MiB, GiB, TiB or nothing.
+absl::StatusOr<int64_t> ParseBytes(absl::string_view text, int64_t least, int64_t most);
+
+// `bytes` with the largest unit that divides it, as ParseBytes reads it.
+std::string FormatBytes(int64_t bytes);
+
+// HOST:PORT; an IPv6 address stands in brackets.
+absl::StatusOr<std::string> ParseAddress(absl::string_view text);
+
+// "auto", "f32" or "bf16".
+absl::StatusOr<WeightsFormat> ParseWeightsFormat(absl::string_view text);
+
+// "per_expert", "per_layer" or "off".
+absl::StatusOr<ExpertMetrics> ParseExpertMetrics(absl::string_view text);
+
+}  // namespace sluice::config

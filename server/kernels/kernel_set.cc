@@ -1,0 +1,131 @@
+#include "kernels/kernel_set.h"
+
+#include <cstdlib>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "kernels/onednn_brgemm.h"
+#include "kernels/reference.h"
+
+namespace sluice::kernels {
+namespace {
+
+struct Tier {
+  absl::string_view name;
+  bool OneDnnIsa::*needs;
+  std::optional<IsaLimit> limit;
+};
+
+constexpr absl::string_view kReference = "reference";
+const Tier kTiers[] = {
+    {"avx2", &OneDnnIsa::avx2, IsaLimit::kAvx2},
+    {"avx512", &OneDnnIsa::avx512, IsaLimit::kAvx512},
+    {"avx512_bf16", &OneDnnIsa::bf16, IsaLimit::kAvx512Bf16},
+    {"amx", &OneDnnIsa::amx, std::nullopt},
+};
+
+// Limits oneDNN to the tier.
+absl::Status ForceTier(absl::string_view name) {
+  for (const Tier& tier : kTiers) {
+    if (tier.name != name) continue;
+    const OneDnnIsa isa = GetOneDnnIsa();
+    if (!(isa.*tier.needs) || (name == "avx512_bf16" && !isa.avx512)) {
+      return absl::FailedPreconditionError(absl::StrCat("SLUICE_KERNELS=", name,
+                                                        " is not supported here: oneDNN may use ",
+                                                        isa.name, " at most"));
+    }
+    return tier.limit.has_value() ? LimitOneDnnIsa(*tier.limit) : absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("SLUICE_KERNELS is '", name,
+                   "', but the tiers are reference, avx2, avx512, avx512_bf16 and amx"));
+}
+
+absl::string_view FormatName(WeightFormat format) {
+  return format == WeightFormat::kF32 ? "f32" : "bf16";
+}
+
+absl::StatusOr<std::unique_ptr<TileKernel>> SelectMatmul(WeightFormat format,
+                                                         absl::string_view tier,
+                                                         std::vector<std::string>& report) {
+  const std::string label = absl::StrCat("matmul ", FormatName(format), ": ");
+  std::unique_ptr<TileKernel> kernel;
+  absl::Status declined = absl::OkStatus();
+  if (tier == kReference) {
+    declined = absl::FailedPreconditionError("SLUICE_KERNELS=reference");
+  } else {
+    absl::StatusOr<std::unique_ptr<TileKernel>> onednn = MakeOneDnnTileKernel(format);
+    if (onednn.ok()) {
+      kernel = *std::move(onednn);
+    } else {
+      declined = onednn.status();
+    }
+  }
+  if (kernel == nullptr) {
+    report.push_back(absl::StrCat(label, "onednn_brgemm_", FormatName(format),
+                                  " declined: ", declined.message()));
+    // bf16 without instructions for it is slower than f32 in every way.
+    if (format == WeightFormat::kBf16 && tier != kReference) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("there is no fast bf16 matmul here: onednn_brgemm_bf16 ", declined.message(),
+                       "; use --weights=f32, or SLUICE_KERNELS=reference for a slow trial"));
+    }
+    kernel = reference::MakeTileKernel(format);
+  }
+  report.push_back(absl::StrCat(label, kernel->name()));
+  return kernel;
+}
+
+const VectorOps& SelectVectorOps(absl::string_view tier, const OneDnnIsa& isa,
+                                 std::vector<std::string>& report) {
+  struct Candidate {
+    absl::string_view name;
+    const VectorOps* ops;
+    bool supported;
+    absl::string_view needs;
+  };
+  const Candidate candidates[] = {
+      {"avx512", Avx512VectorOps(), isa.avx512, "AVX512_CORE"},
+      {"avx2", Avx2VectorOps(), isa.avx2 && __builtin_cpu_supports("fma"), "AVX2 and FMA"},
+  };
+  for (const Candidate& candidate : candidates) {
+    std::string declined;
+    if (tier == kReference) {
+      declined = "SLUICE_KERNELS=reference";
+    } else if (candidate.ops == nullptr) {
+      declined = "not built in";
+    } else if (!candidate.supported) {
+      declined = absl::StrCat("needs ", candidate.needs, ", and the kernels may use ", isa.name);
+    } else {
+      report.push_back(absl::StrCat("vector: ", candidate.name));
+      return *candidate.ops;
+    }
+    report.push_back(absl::StrCat("vector: ", candidate.name, " declined: ", declined));
+  }
+  report.push_back("vector: reference");
+  return reference::ReferenceVectorOps();
+}
+
+}  // namespace
+
+absl::StatusOr<KernelSet> SelectKernels(WeightFormat format, absl::string_view tier) {
+  if (!tier.empty() && tier != kReference) RETURN_IF_ERROR(ForceTier(tier));
+  const OneDnnIsa isa = GetOneDnnIsa();
+  KernelSet set;
+  set.isa = tier == kReference ? std::string(kReference) : isa.name;
+  set.vector = &SelectVectorOps(tier, isa, set.report);
+  ASSIGN_OR_RETURN(set.f32, SelectMatmul(WeightFormat::kF32, tier, set.report));
+  if (format == WeightFormat::kBf16) {
+    ASSIGN_OR_RETURN(set.bf16, SelectMatmul(WeightFormat::kBf16, tier, set.report));
+  }
+  return set;
+}
+
+absl::StatusOr<KernelSet> SelectKernels(WeightFormat format) {
+  const char* tier = std::getenv("SLUICE_KERNELS");
+  return SelectKernels(format, tier == nullptr ? "" : tier);
+}
+
+}  // namespace sluice::kernels

@@ -1,0 +1,54 @@
+// KernelSet: the implementation of every kernel that this process runs, chosen from ordered lists,
+// best first, in which each entry may decline with a reason.
+//
+//   matmul f32    onednn_brgemm_f32 (AVX2), reference
+//   matmul bf16   onednn_brgemm_bf16 (AVX512_BF16, AVX2_VNNI_2 or AMX), reference
+//   vector        avx512, avx2, reference
+//
+// The environment variable SLUICE_KERNELS forces a tier; one that the processor (or
+// ONEDNN_MAX_CPU_ISA) does not allow is an error, never another tier:
+//
+//   reference     plain loops for everything, bf16 too
+//   avx2          nothing beyond AVX2, so no bf16
+//   avx512        AVX-512 without its bf16 instructions, so no bf16
+//   avx512_bf16   AVX-512 with AVX512_BF16, no AMX
+//   amx           everything; needs AMX
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "kernels/tile_kernel.h"
+#include "kernels/vector_ops.h"
+
+namespace sluice::kernels {
+
+struct KernelSet {
+  // Always there: the router multiplies in f32 whatever the weights are.
+  std::unique_ptr<TileKernel> f32;
+  // Null unless it was asked for.
+  std::unique_ptr<TileKernel> bf16;
+  const VectorOps* vector = nullptr;
+  // One line for each kernel chosen and each one declined, e.g. "matmul bf16: onednn_brgemm_bf16".
+  std::vector<std::string> report;
+  // The widest instruction set in use, e.g. "AVX512_CORE_BF16".
+  std::string isa;
+
+  TileKernel& matmul(WeightFormat format) const {
+    return format == WeightFormat::kF32 ? *f32 : *bf16;
+  }
+};
+
+// Chooses for products in `format`, forced to `tier` (SLUICE_KERNELS' value; empty: nothing is
+// forced). INVALID_ARGUMENT for an unknown tier; FAILED_PRECONDITION if this processor cannot run
+// the tier, or cannot multiply in `format` except by the reference, which must be forced.
+// oneDNN keeps a tier's limit for the rest of the process.
+absl::StatusOr<KernelSet> SelectKernels(WeightFormat format, absl::string_view tier);
+
+// SelectKernels with the tier from the environment.
+absl::StatusOr<KernelSet> SelectKernels(WeightFormat format);
+
+}  // namespace sluice::kernels

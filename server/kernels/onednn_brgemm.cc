@@ -1,0 +1,234 @@
+#include "kernels/onednn_brgemm.h"
+
+#include <oneapi/dnnl/dnnl.h>
+#include <oneapi/dnnl/dnnl_ukernel.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "kernels/aligned_buffer.h"
+#include "kernels/packed_matrix.h"
+
+// libgomp's, declared here because not every compiler that builds this has an omp.h of its own.
+extern "C" void omp_set_num_threads(int num_threads);
+
+namespace sluice::kernels {
+namespace {
+
+// `isa` values are sets of bits: a larger instruction set contains the smaller ones.
+bool Contains(int isa, dnnl_cpu_isa_t part) { return (isa & part) == part; }
+
+absl::string_view IsaName(int isa) {
+  constexpr std::pair<dnnl_cpu_isa_t, absl::string_view> kNames[] = {
+      {dnnl_cpu_isa_avx512_core_amx_fp16, "AVX512_CORE_AMX_FP16"},
+      {dnnl_cpu_isa_avx512_core_amx, "AVX512_CORE_AMX"},
+      {dnnl_cpu_isa_avx512_core_fp16, "AVX512_CORE_FP16"},
+      {dnnl_cpu_isa_avx512_core_bf16, "AVX512_CORE_BF16"},
+      {dnnl_cpu_isa_avx512_core_vnni, "AVX512_CORE_VNNI"},
+      {dnnl_cpu_isa_avx512_core, "AVX512_CORE"},
+      {dnnl_cpu_isa_avx2_vnni_2, "AVX2_VNNI_2"},
+      {dnnl_cpu_isa_avx2_vnni, "AVX2_VNNI"},
+      {dnnl_cpu_isa_avx2, "AVX2"},
+      {dnnl_cpu_isa_avx, "AVX"},
+      {dnnl_cpu_isa_sse41, "SSE41"},
+  };
+  for (const auto& [part, name] : kNames) {
+    if (Contains(isa, part)) return name;
+  }
+  return "none";
+}
+
+// One JIT kernel: c [m, 32] = a [m, K] b [K, 32].
+class Brgemm {
+ public:
+  Brgemm() = default;
+  Brgemm(Brgemm&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  Brgemm& operator=(Brgemm&& other) noexcept {
+    std::swap(handle_, other.handle_);
+    return *this;
+  }
+  ~Brgemm() {
+    if (handle_ != nullptr) dnnl_brgemm_destroy(handle_);
+  }
+
+  static absl::StatusOr<Brgemm> Create(WeightFormat format, int m, int64_t k) {
+    const dnnl_data_type_t type = format == WeightFormat::kF32 ? dnnl_f32 : dnnl_bf16;
+    Brgemm brgemm;
+    dnnl_status_t status =
+        dnnl_brgemm_create(&brgemm.handle_, m, kBlockColumns, k, /*batch_size=*/1, /*lda=*/k,
+                           /*ldb=*/kBlockColumns, /*ldc=*/kBlockColumns, type, type, dnnl_f32);
+    if (status == dnnl_success) status = dnnl_brgemm_finalize(brgemm.handle_);
+    if (status == dnnl_success) status = dnnl_brgemm_generate(brgemm.handle_);
+    if (status != dnnl_success) {
+      return absl::InternalError(absl::StrCat("oneDNN makes no brgemm kernel for M = ", m,
+                                              ", N = ", kBlockColumns, ", K = ", k, " (status ",
+                                              static_cast<int>(status), ")"));
+    }
+    return brgemm;
+  }
+
+  size_t scratch_bytes() const {
+    size_t bytes = 0;
+    CHECK(dnnl_brgemm_get_scratchpad_size(handle_, &bytes) == dnnl_success);
+    return bytes;
+  }
+
+  void Run(const void* a, const std::byte* b, float* c, std::byte* scratch) const;
+
+ private:
+  dnnl_brgemm_t handle_ = nullptr;
+};
+
+// What the thread's tile registers (AMX) are set up for; given back when the thread ends.
+struct HwContext {
+  const void* kernel = nullptr;
+  ~HwContext() {
+    if (kernel != nullptr) dnnl_brgemm_release_hw_context();
+  }
+};
+thread_local HwContext hw_context;
+
+void Brgemm::Run(const void* a, const std::byte* b, float* c, std::byte* scratch) const {
+  if (hw_context.kernel != handle_) {
+    CHECK(dnnl_brgemm_set_hw_context(handle_) == dnnl_success);
+    hw_context.kernel = handle_;
+  }
+  constexpr dnnl_dim_t kOffsets[2] = {0, 0};
+  CHECK(dnnl_brgemm_execute(handle_, a, b, kOffsets, c, scratch) == dnnl_success);
+}
+
+class OneDnnTileKernel : public TileKernel {
+ public:
+  explicit OneDnnTileKernel(WeightFormat format) : format_(format) {}
+
+  absl::string_view name() const override {
+    return format_ == WeightFormat::kF32 ? "onednn_brgemm_f32" : "onednn_brgemm_bf16";
+  }
+  size_t scratch_bytes() const override { return scratch_bytes_; }
+
+  absl::Status Prepare(int64_t k) override {
+    const int64_t padded_k = PaddedK(format_, k);
+    if (shapes_.count(padded_k) != 0) return absl::OkStatus();
+    Shape shape;
+    for (int m = 1; m <= kTileRows; ++m) {
+      absl::StatusOr<Brgemm> kernel = Brgemm::Create(format_, m, padded_k);
+      if (!kernel.ok()) return kernel.status();
+      scratch_bytes_ = std::max(scratch_bytes_, kernel->scratch_bytes());
+      shape[m - 1] = *std::move(kernel);
+    }
+    absl::Status invariant = CheckRowsAreIndependent(shape, padded_k);
+    if (!invariant.ok()) return invariant;
+    shapes_.emplace(padded_k, std::move(shape));
+    return absl::OkStatus();
+  }
+
+  void Multiply(int m, int64_t k, const void* a, const std::byte* b, float* c,
+                std::byte* scratch) const override {
+    DCHECK(m >= 1 && m <= kTileRows);
+    const auto shape = shapes_.find(PaddedK(format_, k));
+    DCHECK(shape != shapes_.end());
+    shape->second[m - 1].Run(a, b, c, scratch);
+  }
+
+ private:
+  using Shape = std::array<Brgemm, kTileRows>;  // [m - 1]
+
+  // That a row's result does not depend on the rows around it is a promise to every client; nothing
+  // in oneDNN's documentation gives it. So each kernel must reproduce the 32-row kernel's rows.
+  absl::Status CheckRowsAreIndependent(const Shape& shape, int64_t k) const {
+    const size_t row_bytes = k * BytesOf(format_);
+    AlignedBuffer<std::byte> a(kTileRows * row_bytes);
+    AlignedBuffer<std::byte> b(kBlockColumns * row_bytes);
+    AlignedBuffer<float> all(kTileRows * kBlockColumns);
+    AlignedBuffer<float> part(kTileRows * kBlockColumns);
+    AlignedBuffer<std::byte> scratch(scratch_bytes_);
+    Fill(a, 1);
+    Fill(b, 2);
+    shape[kTileRows - 1].Run(a.data(), b.data(), all.data(), scratch.data());
+    for (int m = 1; m < kTileRows; ++m) {
+      const int first = kTileRows - m;
+      shape[m - 1].Run(a.data() + first * row_bytes, b.data(), part.data(), scratch.data());
+      if (std::memcmp(part.data(), all.data() + first * kBlockColumns,
+                      m * kBlockColumns * sizeof(float)) != 0) {
+        return absl::InternalError(absl::StrCat(name(), " computes rows differently for M = ", m,
+                                                " and M = ", kTileRows, " at K = ", k));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // Numbers between -1 and 1 from a linear congruential generator (Numerical Recipes' constants).
+  void Fill(AlignedBuffer<std::byte>& buffer, uint32_t state) const {
+    for (size_t i = 0; i < buffer.size() / BytesOf(format_); ++i) {
+      state = state * 1664525u + 1013904223u;
+      const float value = static_cast<float>(state >> 8) * 0x1p-23f - 1;
+      const uint16_t half = Bf16FromFloat(value);
+      if (format_ == WeightFormat::kF32) {
+        std::memcpy(buffer.data() + 4 * i, &value, sizeof(value));
+      } else {
+        std::memcpy(buffer.data() + 2 * i, &half, sizeof(half));
+      }
+    }
+  }
+
+  const WeightFormat format_;
+  size_t scratch_bytes_ = 0;
+  // By padded K; a model has a handful.
+  std::map<int64_t, Shape> shapes_;
+};
+
+}  // namespace
+
+OneDnnIsa GetOneDnnIsa() {
+  const int isa = dnnl_get_effective_cpu_isa();
+  OneDnnIsa result;
+  result.avx2 = Contains(isa, dnnl_cpu_isa_avx2);
+  result.avx512 = Contains(isa, dnnl_cpu_isa_avx512_core);
+  result.bf16 =
+      Contains(isa, dnnl_cpu_isa_avx512_core_bf16) || Contains(isa, dnnl_cpu_isa_avx2_vnni_2);
+  result.amx = Contains(isa, dnnl_cpu_isa_avx512_core_amx);
+  result.name = std::string(IsaName(isa));
+  return result;
+}
+
+absl::Status LimitOneDnnIsa(IsaLimit limit) {
+  const dnnl_cpu_isa_t isa = limit == IsaLimit::kAvx2     ? dnnl_cpu_isa_avx2
+                             : limit == IsaLimit::kAvx512 ? dnnl_cpu_isa_avx512_core
+                                                          : dnnl_cpu_isa_avx512_core_bf16;
+  if (dnnl_get_effective_cpu_isa() == isa) return absl::OkStatus();
+  if (dnnl_set_max_cpu_isa(isa) != dnnl_success) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("oneDNN cannot be limited to ", IsaName(isa), " after its first use"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<TileKernel>> MakeOneDnnTileKernel(WeightFormat format) {
+  const OneDnnIsa isa = GetOneDnnIsa();
+  if (format == WeightFormat::kF32 && !isa.avx2) {
+    return absl::FailedPreconditionError(absl::StrCat("needs AVX2, and oneDNN may use ", isa.name));
+  }
+  if (format == WeightFormat::kBf16 && !isa.bf16) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("needs AVX512_BF16, AVX2_VNNI_2 or AMX, and oneDNN may use ", isa.name));
+  }
+  auto kernel = std::make_unique<OneDnnTileKernel>(format);
+  // A first shape, as a trial.
+  if (absl::Status status = kernel->Prepare(kBlockColumns); !status.ok()) return status;
+  return std::unique_ptr<TileKernel>(std::move(kernel));
+}
+
+void InitComputeThread() {
+  thread_local const bool done = [] {
+    omp_set_num_threads(1);
+    return true;
+  }();
+  static_cast<void>(done);
+}
+
+}  // namespace sluice::kernels

@@ -1,0 +1,41 @@
+// Matrix products by oneDNN's brgemm ukernels: one JIT kernel for every K in use and every number
+// of rows from 1 to 32, all made before the first product.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "kernels/element_types.h"
+#include "kernels/tile_kernel.h"
+
+namespace sluice::kernels {
+
+// The instruction sets that oneDNN may use: what the processor has, less what ONEDNN_MAX_CPU_ISA
+// and LimitOneDnnIsa exclude.
+struct OneDnnIsa {
+  bool avx2 = false;
+  bool avx512 = false;
+  bool bf16 = false;  // products of bf16 with bf16: AVX512_BF16, AVX2_VNNI_2 or AMX
+  bool amx = false;
+  std::string name;  // as oneDNN names it, e.g. "AVX512_CORE_BF16"
+};
+OneDnnIsa GetOneDnnIsa();
+
+enum class IsaLimit { kAvx2, kAvx512, kAvx512Bf16 };
+
+// Takes everything beyond `limit` from oneDNN, for the whole process. FAILED_PRECONDITION if oneDNN
+// has made a kernel before.
+absl::Status LimitOneDnnIsa(IsaLimit limit);
+
+// "onednn_brgemm_f32" or "onednn_brgemm_bf16". FAILED_PRECONDITION, with the reason, on a processor
+// that it does not run on.
+absl::StatusOr<std::unique_ptr<TileKernel>> MakeOneDnnTileKernel(WeightFormat format);
+
+// Keeps OpenMP, which oneDNN is built with, from starting a team of threads for the calling thread.
+// To be called once on each thread that multiplies; again, it costs nothing.
+void InitComputeThread();
+
+}  // namespace sluice::kernels

@@ -1,0 +1,237 @@
+#include "metrics/server_metrics.h"
+
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <iterator>
+#include <sstream>
+
+#include "absl/strings/string_view.h"
+#include "base/check.h"
+#include "base/mutex.h"
+#include "metrics/expert_collector.h"
+#include "metrics/process_collector.h"
+
+namespace sluice::metrics {
+namespace {
+
+using prometheus::Counter;
+using prometheus::Gauge;
+using prometheus::Histogram;
+using prometheus::Labels;
+using prometheus::MetricFamily;
+using prometheus::Registry;
+using Buckets = Histogram::BucketBoundaries;
+
+// In the order of the enums.
+constexpr std::array<const char*, kNumMethods> kMethodNames = {
+    "Generate",     "Tokenize", "Detokenize",    "GetServerInfo",
+    "GetModelInfo", "GetLoad",  "GetExpertLoad", "Abort"};
+constexpr std::array<const char*, kNumFinishReasons> kFinishReasonNames = {
+    "stop", "length", "cancelled", "deadline_exceeded", "unavailable", "error"};
+constexpr std::array<const char*, kNumRejectionReasons> kRejectionReasonNames = {
+    "queue_full", "loading", "draining", "invalid", "duplicate_id"};
+
+// What a request waits for, in seconds: 1 ms to 10 minutes.
+Buckets RequestSeconds() {
+  return {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+          1,     2.5,    5,     10,   30,    60,   120, 300,  600};
+}
+
+// One step or one token, in seconds: 0.1 ms to 30 s.
+Buckets StepSeconds() {
+  return {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+          0.1,    0.25,    0.5,    1,     2.5,    5,     10,   30};
+}
+
+// 1, 2, 4, ..., `most`.
+Buckets PowersOfTwo(double most) {
+  Buckets buckets;
+  for (double bound = 1; bound <= most; bound *= 2) buckets.push_back(bound);
+  return buckets;
+}
+
+Counter& AddCounter(Registry& registry, const char* name, const char* help,
+                    const Labels& labels = {}) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add(labels);
+}
+
+Gauge& AddGauge(Registry& registry, const char* name, const char* help, const Labels& labels = {}) {
+  return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add(labels);
+}
+
+Histogram& AddHistogram(Registry& registry, const char* name, const char* help,
+                        const Buckets& buckets) {
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, buckets);
+}
+
+// One counter per label value, all there from the start, so that the first event already shows in a
+// rate().
+template <size_t N>
+std::array<Counter*, N> AddCounters(Registry& registry, const char* name, const char* help,
+                                    const std::array<const char*, N>& reasons) {
+  std::array<Counter*, N> counters;
+  for (size_t i = 0; i < N; ++i) {
+    counters[i] = &AddCounter(registry, name, help, {{"reason", reasons[i]}});
+  }
+  return counters;
+}
+
+RequestMetrics MakeRequestMetrics(Registry& registry) {
+  RequestMetrics metrics{
+      .request_latency_seconds =
+          AddHistogram(registry, "sluice_request_latency_seconds",
+                       "From the arrival of a request to the end of its answer.", RequestSeconds()),
+      .request_time_per_output_token_seconds = AddHistogram(
+          registry, "sluice_request_time_per_output_token_seconds",
+          "Mean time between the tokens of an answer, one observation per request.", StepSeconds()),
+      .request_prompt_tokens =
+          AddHistogram(registry, "sluice_request_prompt_tokens",
+                       "Prompt length of finished requests, in tokens.", PowersOfTwo(131072)),
+      .request_generation_tokens =
+          AddHistogram(registry, "sluice_request_generation_tokens",
+                       "Answer length of finished requests, in tokens.", PowersOfTwo(131072)),
+      .requests_by_method = {},
+      .finished_by_reason =
+          AddCounters(registry, "sluice_requests_finished_total",
+                      "Admitted requests that ended, by how they ended.", kFinishReasonNames),
+      .rejections_by_reason =
+          AddCounters(registry, "sluice_admission_rejections_total",
+                      "Requests that were not admitted, by why.", kRejectionReasonNames)};
+  for (size_t method = 0; method < kNumMethods; ++method) {
+    for (size_t code = 0; code < kNumCodes; ++code) {
+      metrics.requests_by_method[method][code] = &AddCounter(
+          registry, "sluice_requests_total", "Calls that ended, by method and gRPC status code.",
+          {{"method", kMethodNames[method]},
+           {"code", absl::StatusCodeToString(static_cast<absl::StatusCode>(code))}});
+    }
+  }
+  return metrics;
+}
+
+EngineMetrics MakeEngineMetrics(Registry& registry, ExpertLoad& expert_load) {
+  constexpr const char* kKvBlocksHelp = "Blocks of KV cache, by state.";
+  return {
+      .requests_running = AddGauge(registry, "sluice_requests_running",
+                                   "Requests whose tokens are being computed."),
+      .requests_waiting =
+          AddGauge(registry, "sluice_requests_waiting", "Requests that wait for admission."),
+      .prompt_tokens_total =
+          AddCounter(registry, "sluice_prompt_tokens_total",
+                     "Prompt tokens of the requests that started, cached ones among them."),
+      .prompt_tokens_cached_total =
+          AddCounter(registry, "sluice_prompt_tokens_cached_total",
+                     "Prompt tokens that were found in the KV cache instead of computed."),
+      .generation_tokens_total =
+          AddCounter(registry, "sluice_generation_tokens_total", "Tokens generated."),
+      .step_seconds =
+          AddHistogram(registry, "sluice_step_seconds", "Time of one step.", StepSeconds()),
+      .step_tokens = AddHistogram(registry, "sluice_step_tokens", "Tokens that a step computes.",
+                                  PowersOfTwo(8192)),
+      .step_sequences = AddHistogram(registry, "sluice_step_sequences",
+                                     "Sequences that a step serves.", PowersOfTwo(1024)),
+      .queue_time_seconds =
+          AddHistogram(registry, "sluice_queue_time_seconds",
+                       "From the arrival of a request to its admission.", RequestSeconds()),
+      .prefill_time_seconds =
+          AddHistogram(registry, "sluice_prefill_time_seconds",
+                       "From the admission of a request to its first token.", RequestSeconds()),
+      .decode_time_seconds =
+          AddHistogram(registry, "sluice_decode_time_seconds",
+                       "From the first token of a request to its last.", RequestSeconds()),
+      .time_to_first_token_seconds =
+          AddHistogram(registry, "sluice_time_to_first_token_seconds",
+                       "From the arrival of a request to its first token.", RequestSeconds()),
+      .inter_token_latency_seconds = AddHistogram(
+          registry, "sluice_inter_token_latency_seconds",
+          "Between two tokens of a request, one observation per token.", StepSeconds()),
+      .kv_cache_usage_ratio = AddGauge(registry, "sluice_kv_cache_usage_ratio",
+                                       "Share of the KV cache in use, from 0 to 1."),
+      .kv_blocks_used = AddGauge(registry, "sluice_kv_blocks", kKvBlocksHelp, {{"state", "used"}}),
+      .kv_blocks_free = AddGauge(registry, "sluice_kv_blocks", kKvBlocksHelp, {{"state", "free"}}),
+      .expert_load = expert_load,
+  };
+}
+
+}  // namespace
+
+struct ServerMetrics::State : prometheus::Collectable {
+  std::vector<MetricFamily> Collect() const override {
+    std::vector<MetricFamily> families = registry.Collect();
+    Append(CollectProcess(), families);
+    const ExpertLoad* load = nullptr;
+    bool per_expert = false;
+    {
+      base::MutexLock lock(mutex);
+      if (expert_metrics != ExpertMetrics::kOff) load = expert_load.get();
+      per_expert = expert_metrics == ExpertMetrics::kPerExpert;
+    }
+    if (load != nullptr) Append(CollectExperts(*load, per_expert), families);
+    return families;
+  }
+
+  static void Append(std::vector<MetricFamily> from, std::vector<MetricFamily>& to) {
+    to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
+  }
+
+  Registry registry;
+  const RequestMetrics requests = MakeRequestMetrics(registry);
+
+  mutable base::Mutex mutex;
+  // Set once; lives as long as the state.
+  std::unique_ptr<ExpertLoad> expert_load ABSL_GUARDED_BY(mutex);
+  ExpertMetrics expert_metrics ABSL_GUARDED_BY(mutex) = ExpertMetrics::kOff;
+};
+
+ServerMetrics::ServerMetrics(const BuildInfo& build) : state_(std::make_shared<State>()) {
+  AddGauge(state_->registry, "sluice_build_info", "What this server is; always 1.",
+           {{"version", build.version}, {"compiler", build.compiler}, {"isa", build.isa}})
+      .Set(1);
+}
+
+ServerMetrics::~ServerMetrics() = default;
+
+const RequestMetrics& ServerMetrics::requests() const { return state_->requests; }
+
+void ServerMetrics::SetModel(const ModelInfo& model) {
+  Registry& registry = state_->registry;
+  AddGauge(registry, "sluice_model_info", "The served model; always 1.",
+           {{"name", model.name}, {"family", model.family}, {"weights", model.weights}})
+      .Set(1);
+  AddGauge(registry, "sluice_model_load_seconds",
+           "Time from the start of loading the model until it was ready.")
+      .Set(model.load_seconds);
+  for (const auto& [kind, bytes] : model.weights_bytes) {
+    AddGauge(registry, "sluice_weights_bytes", "Packed weights in memory, by kind.",
+             {{"kind", kind}})
+        .Set(static_cast<double>(bytes));
+  }
+}
+
+ExpertLoad& ServerMetrics::AddExpertLoad(std::vector<int> layers, int num_experts, int top_k,
+                                         ExpertMetrics mode) {
+  auto made = std::make_unique<ExpertLoad>(std::move(layers), num_experts, top_k);
+  ExpertLoad& load = *made;
+  base::MutexLock lock(state_->mutex);
+  CHECK(state_->expert_load == nullptr);
+  state_->expert_load = std::move(made);
+  state_->expert_metrics = mode;
+  return load;
+}
+
+EngineMetrics ServerMetrics::Engine(ExpertLoad& expert_load) {
+  return MakeEngineMetrics(state_->registry, expert_load);
+}
+
+std::shared_ptr<prometheus::Collectable> ServerMetrics::collectable() const { return state_; }
+
+std::string ServerMetrics::Text() const {
+  std::ostringstream text;
+  prometheus::TextSerializer().Serialize(text, state_->Collect());
+  return text.str();
+}
+
+}  // namespace sluice::metrics

@@ -1,0 +1,181 @@
+#include "model/transformer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "base/check.h"
+#include "base/status_macros.h"
+#include "model/router.h"
+
+namespace sluice::model {
+namespace {
+
+double SecondsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+const float* BiasOf(const std::vector<float>& bias) { return bias.empty() ? nullptr : bias.data(); }
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Create(const ModelConfig& config,
+                                                                 const Weights& weights,
+                                                                 kernels::Compute& compute,
+                                                                 KvCache& cache,
+                                                                 const Limits& limits) {
+  // A sequence can neither outgrow the context nor the cache.
+  const int64_t max_positions =
+      std::min(config.max_context, int64_t{cache.num_blocks()} * kKvBlockTokens);
+  ASSIGN_OR_RETURN(Attention attention,
+                   Attention::Create(config, compute, cache, max_positions, limits.max_step_tokens,
+                                     limits.max_step_sequences));
+  return std::unique_ptr<Transformer>(
+      new Transformer(config, weights, compute, std::move(attention), limits));
+}
+
+Transformer::Transformer(const ModelConfig& config, const Weights& weights,
+                         kernels::Compute& compute, Attention attention, const Limits& limits)
+    : config_(config),
+      weights_(weights),
+      compute_(compute),
+      attention_(std::move(attention)),
+      feed_forward_(config, compute, weights.lm_head.format(), limits.max_step_tokens) {
+  const size_t tokens = limits.max_step_tokens;
+  const size_t hidden = config.hidden_size;
+  const size_t head_dim = config.attention.head_dim;
+  const size_t q_size = config.attention.num_heads * head_dim;
+  const size_t kv_size = config.attention.num_kv_heads * head_dim;
+  x_ = kernels::AlignedBuffer<float>(tokens * hidden);
+  normed_ = kernels::AlignedBuffer<float>(tokens * hidden);
+  qkv_ = kernels::AlignedBuffer<float>(tokens * (q_size + 2 * kv_size));
+  attended_ = kernels::AlignedBuffer<float>(tokens * q_size);
+  probabilities_ = kernels::AlignedBuffer<float>(tokens * config.router.num_experts);
+  experts_ = kernels::AlignedBuffer<int32_t>(tokens * config.router.top_k);
+  route_weights_ = kernels::AlignedBuffer<float>(tokens * config.router.top_k);
+  last_hidden_ = kernels::AlignedBuffer<float>(kMaxLogitRows * hidden);
+  logits_ = kernels::AlignedBuffer<float>(kMaxLogitRows * static_cast<size_t>(config.vocab_size));
+
+  const size_t sparse_layers = std::count_if(config.layers.begin(), config.layers.end(),
+                                             [](const LayerConfig& layer) { return layer.sparse; });
+  load_tokens_.resize(sparse_layers * config.router.num_experts);
+  load_weights_.resize(load_tokens_.size());
+  load_probabilities_.resize(load_tokens_.size());
+  load_seconds_.resize(sparse_layers);
+}
+
+void Transformer::Forward(const StepBatch& batch, StepObserver* observer) {
+  num_rows_ = batch.num_rows();
+  Embed(batch);
+  attention_.BeginStep(batch);
+  int sparse_layer = 0;
+  for (int layer = 0; layer < config_.num_layers(); ++layer) {
+    const LayerWeights& weights = weights_.layers[layer];
+    Normalize(weights.attention_norm);
+    compute_.Matmul(normed_.data(), num_rows_, weights.qkv, {.bias = BiasOf(weights.qkv_bias)},
+                    qkv_.data());
+    attention_.StoreKeysAndValues(layer, weights, qkv_.data());
+    attention_.Attend(layer, qkv_.data(), attended_.data());
+    compute_.Matmul(attended_.data(), num_rows_, weights.o,
+                    {.bias = BiasOf(weights.o_bias), .add = true}, x_.data());
+
+    Normalize(weights.ffn_norm);
+    if (config_.layers[layer].sparse) {
+      const auto start = std::chrono::steady_clock::now();
+      const Routes routes = Route(layer, sparse_layer, weights, observer);
+      feed_forward_.RunExperts(weights, routes, normed_.data(), num_rows_, x_.data());
+      load_seconds_[sparse_layer++] = SecondsSince(start);
+    } else {
+      feed_forward_.RunDense(weights, normed_.data(), num_rows_, x_.data());
+    }
+  }
+}
+
+void Transformer::Embed(const StepBatch& batch) {
+  compute_.ForRows(num_rows_, [&](int64_t row, int) {
+    const TokenId token = batch.token(row);
+    DCHECK(token >= 0 && token < config_.vocab_size);
+    weights_.embedding.Lookup(token, x_.data() + row * config_.hidden_size);
+  });
+}
+
+void Transformer::Normalize(const std::vector<float>& weight) {
+  const int64_t size = config_.hidden_size;
+  compute_.ForRows(num_rows_, [&](int64_t row, int) {
+    compute_.ops().rms_norm(x_.data() + row * size, weight.data(), config_.rms_norm_eps,
+                            normed_.data() + row * size, size);
+  });
+}
+
+Routes Transformer::Route(int layer, int sparse_layer, const LayerWeights& weights,
+                          StepObserver* observer) {
+  const size_t num_experts = config_.router.num_experts;
+  const size_t top_k = config_.router.top_k;
+  const auto probabilities = [&](int64_t row) {
+    return absl::MakeSpan(probabilities_.data() + row * num_experts, num_experts);
+  };
+  const auto experts = [&](int64_t row) {
+    return absl::MakeSpan(experts_.data() + row * top_k, top_k);
+  };
+  const size_t num_routes = num_rows_ * top_k;
+
+  compute_.Matmul(normed_.data(), num_rows_, weights.router, {}, probabilities_.data());
+  compute_.ForRows(num_rows_, [&](int64_t row, int) {
+    compute_.ops().softmax(probabilities(row).data(), static_cast<int64_t>(num_experts));
+    ChooseExperts(probabilities(row), experts(row));
+  });
+  if (observer != nullptr) {
+    observer->OnRoutes(layer, {probabilities_.data(), num_rows_ * num_experts},
+                       absl::MakeSpan(experts_.data(), num_routes));
+  }
+  for (int64_t row = 0; row < num_rows_; ++row) {
+    WeighExperts(probabilities(row), experts(row), config_.router.renormalize,
+                 absl::MakeSpan(route_weights_.data() + row * top_k, top_k));
+  }
+  const Routes routes = {.experts = {experts_.data(), num_routes},
+                         .weights = {route_weights_.data(), num_routes}};
+  if (observer != nullptr) observer->OnRouteWeights(layer, routes.experts, routes.weights);
+  CountRoutes(sparse_layer, routes);
+  return routes;
+}
+
+void Transformer::CountRoutes(int sparse_layer, const Routes& routes) {
+  const size_t num_experts = config_.router.num_experts;
+  int32_t* tokens = load_tokens_.data() + sparse_layer * num_experts;
+  float* weights = load_weights_.data() + sparse_layer * num_experts;
+  float* probabilities = load_probabilities_.data() + sparse_layer * num_experts;
+  std::fill_n(tokens, num_experts, 0);
+  std::fill_n(weights, num_experts, 0.0f);
+  std::fill_n(probabilities, num_experts, 0.0f);
+  for (size_t i = 0; i < routes.experts.size(); ++i) {
+    ++tokens[routes.experts[i]];
+    weights[routes.experts[i]] += routes.weights[i];
+  }
+  for (int64_t row = 0; row < num_rows_; ++row) {
+    compute_.ops().add_scaled(1, probabilities_.data() + row * num_experts, probabilities,
+                              static_cast<int64_t>(num_experts));
+  }
+}
+
+ExpertStepLoad Transformer::expert_load() const {
+  return {.num_tokens = num_rows_,
+          .tokens = load_tokens_,
+          .weights = load_weights_,
+          .probabilities = load_probabilities_,
+          .seconds = load_seconds_};
+}
+
+absl::Span<const float> Transformer::Logits(absl::Span<const int64_t> rows) {
+  DCHECK(rows.size() <= kMaxLogitRows);
+  const int64_t hidden_size = config_.hidden_size;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    compute_.ops().rms_norm(x_.data() + rows[i] * hidden_size, weights_.final_norm.data(),
+                            config_.rms_norm_eps, last_hidden_.data() + i * hidden_size,
+                            hidden_size);
+  }
+  compute_.Matmul(last_hidden_.data(), static_cast<int64_t>(rows.size()), weights_.lm_head, {},
+                  logits_.data());
+  return {logits_.data(), rows.size() * config_.vocab_size};
+}
+
+}  // namespace sluice::model

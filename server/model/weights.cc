@@ -1,0 +1,180 @@
+#include "model/weights.h"
+
+#include <array>
+#include <cstring>
+
+#include "absl/types/span.h"
+#include "base/check.h"
+
+namespace sluice::model {
+namespace {
+
+using kernels::PackedMatrix;
+using kernels::SourceView;
+using kernels::WeightFormat;
+
+kernels::ElementType ElementTypeOf(DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+      return kernels::ElementType::kF32;
+    case DType::kF16:
+      return kernels::ElementType::kF16;
+    case DType::kBf16:
+      return kernels::ElementType::kBf16;
+  }
+  CHECK(false);
+}
+
+SourceView SourceOf(const TensorView& tensor) {
+  return {ElementTypeOf(tensor.dtype), tensor.rows, tensor.cols, tensor.data};
+}
+
+int64_t Count(const TensorView& tensor) { return tensor.rows * tensor.cols; }
+
+enum Kind {
+  kAttention,
+  kExperts,
+  kShared,
+  kDense,
+  kRouter,
+  kEmbedding,
+  kLmHead,
+  kNorms,
+  kNumKinds
+};
+constexpr std::array<const char*, kNumKinds> kKindNames = {
+    "attention", "experts", "shared", "dense", "router", "embedding", "lm_head", "norms"};
+
+// Turns tensors into weights one by one, and keeps the accounts.
+class Packer {
+ public:
+  Packer(const Checkpoint& checkpoint, WeightFormat format, base::ThreadPool& pool)
+      : checkpoint_(checkpoint), config_(checkpoint.config()), format_(format), pool_(pool) {}
+
+  Weights Run() {
+    const ModelTensors& tensors = checkpoint_.tensors();
+    Weights weights;
+    // Before the embedding, whose pages it shares if tied.
+    weights.lm_head = Matrix(kLmHead, {tensors.lm_head}, format_);
+    if (config_.tied_embeddings) parameters_ -= Count(tensors.lm_head);
+    weights.embedding = MakeEmbedding(tensors.embedding);
+    weights.layers.reserve(tensors.layers.size());
+    for (const LayerTensors& layer : tensors.layers) weights.layers.push_back(Layer(layer));
+    weights.final_norm = Vector(kNorms, tensors.final_norm);
+
+    for (int kind = 0; kind < kNumKinds; ++kind)
+      weights.size.bytes.emplace_back(kKindNames[kind], bytes_[kind]);
+    weights.size.parameters = parameters_;
+    weights.size.active_parameters = parameters_ - idle_parameters_;
+    return weights;
+  }
+
+ private:
+  LayerWeights Layer(const LayerTensors& tensors) {
+    LayerWeights layer;
+    layer.attention_norm = Vector(kNorms, tensors.attention_norm);
+    layer.qkv = Matrix(kAttention, {tensors.q, tensors.k, tensors.v}, format_);
+    if (tensors.q_bias.has_value() || tensors.k_bias.has_value() || tensors.v_bias.has_value()) {
+      AppendBias(tensors.q_bias, tensors.q.rows, layer.qkv_bias);
+      AppendBias(tensors.k_bias, tensors.k.rows, layer.qkv_bias);
+      AppendBias(tensors.v_bias, tensors.v.rows, layer.qkv_bias);
+    }
+    if (tensors.q_norm.has_value()) layer.q_norm = Vector(kNorms, *tensors.q_norm);
+    if (tensors.k_norm.has_value()) layer.k_norm = Vector(kNorms, *tensors.k_norm);
+    layer.o = Matrix(kAttention, {tensors.o}, format_);
+    if (tensors.o_bias.has_value()) layer.o_bias = Vector(kAttention, *tensors.o_bias);
+    layer.ffn_norm = Vector(kNorms, tensors.ffn_norm);
+    if (tensors.router.has_value())
+      layer.router = Matrix(kRouter, {*tensors.router}, WeightFormat::kF32);
+    layer.experts.reserve(tensors.experts.size());
+    for (const FfnTensors& expert : tensors.experts) layer.experts.push_back(Ffn(kExperts, expert));
+    if (!tensors.experts.empty()) {
+      const FfnTensors& expert = tensors.experts[0];
+      idle_parameters_ += (static_cast<int64_t>(tensors.experts.size()) - config_.router.top_k) *
+                          (Count(expert.gate) + Count(expert.up) + Count(expert.down));
+    }
+    if (tensors.shared.has_value()) layer.shared = Ffn(kShared, *tensors.shared);
+    if (tensors.shared_gate.has_value()) layer.shared_gate = Vector(kShared, *tensors.shared_gate);
+    if (tensors.dense.has_value()) layer.dense = Ffn(kDense, *tensors.dense);
+    return layer;
+  }
+
+  PackedMatrix Matrix(Kind kind, std::initializer_list<TensorView> tensors, WeightFormat format) {
+    std::vector<SourceView> sources;
+    for (const TensorView& tensor : tensors) sources.push_back(SourceOf(tensor));
+    PackedMatrix matrix = PackedMatrix::Pack(format, sources, pool_);
+    for (const TensorView& tensor : tensors) Done(tensor);
+    bytes_[kind] += matrix.bytes();
+    return matrix;
+  }
+
+  FfnWeights Ffn(Kind kind, const FfnTensors& tensors) {
+    FfnWeights ffn;
+    ffn.gate_up =
+        PackedMatrix::PackPair(format_, SourceOf(tensors.gate), SourceOf(tensors.up), pool_);
+    Done(tensors.gate);
+    Done(tensors.up);
+    bytes_[kind] += ffn.gate_up.bytes();
+    ffn.down = Matrix(kind, {tensors.down}, format_);
+    return ffn;
+  }
+
+  std::vector<float> Vector(Kind kind, const TensorView& tensor) {
+    std::vector<float> vector(Count(tensor));
+    for (size_t i = 0; i < vector.size(); ++i)
+      vector[i] =
+          kernels::LoadElement(ElementTypeOf(tensor.dtype), tensor.data, static_cast<int64_t>(i));
+    Done(tensor);
+    bytes_[kind] += static_cast<int64_t>(vector.size() * sizeof(float));
+    return vector;
+  }
+
+  // An absent bias is zero.
+  void AppendBias(const std::optional<TensorView>& tensor, int64_t size, std::vector<float>& bias) {
+    const std::vector<float> part =
+        tensor.has_value() ? Vector(kAttention, *tensor) : std::vector<float>(size, 0.0f);
+    bias.insert(bias.end(), part.begin(), part.end());
+  }
+
+  Embedding MakeEmbedding(const TensorView& tensor) {
+    const kernels::ElementType type = ElementTypeOf(tensor.dtype);
+    const size_t row_bytes = tensor.cols * kernels::BytesOf(type);
+    Embedding embedding{type, tensor.cols,
+                        kernels::AlignedBuffer<std::byte>(tensor.rows * row_bytes)};
+    pool_.ParallelFor(tensor.rows, [&](int64_t row, int) {
+      std::memcpy(embedding.data.data() + row * row_bytes, tensor.data + row * row_bytes,
+                  row_bytes);
+    });
+    Done(tensor);
+    bytes_[kEmbedding] += static_cast<int64_t>(embedding.data.size());
+    return embedding;
+  }
+
+  void Done(const TensorView& tensor) {
+    checkpoint_.Release(tensor);
+    parameters_ += Count(tensor);
+  }
+
+  const Checkpoint& checkpoint_;
+  const ModelConfig& config_;
+  const WeightFormat format_;
+  base::ThreadPool& pool_;
+  std::array<int64_t, kNumKinds> bytes_{};
+  int64_t parameters_ = 0;
+  // Of the experts that a token does not go to.
+  int64_t idle_parameters_ = 0;
+};
+
+}  // namespace
+
+void Embedding::Lookup(TokenId token, float* to) const {
+  const std::byte* row = data.data() + token * size * static_cast<int64_t>(kernels::BytesOf(type));
+  for (int64_t i = 0; i < size; ++i) to[i] = kernels::LoadElement(type, row, i);
+}
+
+Weights Weights::Pack(const Checkpoint& checkpoint, kernels::WeightFormat format,
+                      base::ThreadPool& pool) {
+  return Packer(checkpoint, format, pool).Run();
+}
+
+}  // namespace sluice::model
