@@ -12,7 +12,6 @@
 namespace sluice::cli {
 namespace {
 
-constexpr int kMinWidth = 40;
 constexpr int kLabelWidth = 5;
 // A cell that holds a percentage.
 constexpr int kWideCell = 4;
@@ -21,6 +20,8 @@ constexpr int kGroup = 16;
 
 constexpr char kFigureNames[] = "  max/mean  entropy";
 constexpr int kFiguresWidth = sizeof(kFigureNames) - 1;
+// One group of cells, and the blank that parts it from the label.
+constexpr int kMinWidth = kLabelWidth + 1 + kGroup + kFiguresWidth;
 
 // How much an expert has, counted in halves of the fair share, from 0 to 9; nullopt for nothing.
 // 2 is balanced, 9 is 4.5 times the fair share or more.

@@ -36,7 +36,7 @@ double Imbalance(absl::Span<const int64_t> routings);
 double RoutingEntropy(absl::Span<const int64_t> routings);
 
 struct HeatmapOptions {
-  // Columns to fit into. Less than 40 is treated as 40.
+  // Columns to fit into. Less than 41 is treated as 41.
   int width = 100;
   // Adds ANSI 256-colour backgrounds; the characters are the same without.
   bool color = false;
