@@ -15,7 +15,7 @@ absl::StatusOr<std::vector<TokenId>> GetEos(const JsonObject& in) {
   const Json* value = in.Find(kEos);
   if (value->is_array()) {
     ASSIGN_OR_RETURN(const auto ids, in.GetOptionalInts(kEos, kTokenRange));
-    return ids.value_or(std::vector<TokenId>());
+    return std::vector<TokenId>(ids->begin(), ids->end());
   }
   ASSIGN_OR_RETURN(const int id, in.GetInt(kEos, kTokenRange));
   return std::vector<TokenId>{id};
