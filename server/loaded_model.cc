@@ -8,7 +8,7 @@
 #include "absl/time/clock.h"
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "kernels/kernel_set.h"
+#include "kernels/onednn_brgemm.h"
 #include "model/checkpoint.h"
 
 namespace sluice::server {
