@@ -4,7 +4,9 @@
 # "model/config.h" compiles only in targets that link sluice_model: an arrow that the design does not have fails the build.
 
 set(SLUICE_WARNINGS -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wno-unused-parameter
-    -Wno-missing-field-initializers $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
+    -Wno-missing-field-initializers $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>
+    # g++ 12 takes a std::optional that was tested for one that was not.
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 if(SLUICE_WERROR)
   list(APPEND SLUICE_WARNINGS -Werror)
 endif()
@@ -35,8 +37,8 @@ function(add_room name)
     add_library(${target} INTERFACE)
     set(scope INTERFACE)
   endif()
-  target_include_directories(${target} ${scope} ${include_root})
-  target_sources(${target} ${scope} FILE_SET HEADERS BASE_DIRS ${CMAKE_CURRENT_SOURCE_DIR} FILES ${ROOM_HEADERS})
+  list(TRANSFORM ROOM_HEADERS PREPEND ${include_root}/${name}/)
+  target_sources(${target} ${scope} FILE_SET HEADERS BASE_DIRS ${include_root} FILES ${ROOM_HEADERS})
   list(TRANSFORM ROOM_ROOMS PREPEND sluice_)
   target_link_libraries(${target} ${scope} ${ROOM_ROOMS} ${ROOM_LIBRARIES})
 endfunction()

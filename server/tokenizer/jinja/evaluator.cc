@@ -15,7 +15,7 @@ namespace {
 
 using Kind = Value::Kind;
 
-constexpr size_t kBytesPerStep = 64;
+constexpr size_t kBytesPerStep = 16;
 
 // One run. The tree is no deeper than the parser's limit, and so is the recursion here.
 class Evaluator {

@@ -13,7 +13,7 @@
 namespace sluice::tokenizer::jinja {
 
 inline constexpr size_t kMaxOutputBytes = size_t{16} << 20;
-// Nodes of the tree evaluated, rounds of loops, elements copied, and every 64 bytes of text copied,
+// Nodes of the tree evaluated, rounds of loops, elements copied, and every 16 bytes of text copied,
 // compared or searched through.
 inline constexpr int64_t kMaxSteps = 10'000'000;
 

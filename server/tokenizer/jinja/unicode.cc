@@ -35,6 +35,8 @@ Character LastCharacter(absl::string_view text) {
 
 Character FirstCharacter(absl::string_view text) {
   DCHECK(!text.empty());
+  const auto byte = static_cast<unsigned char>(text[0]);
+  if (byte < 0x80) return {byte, 1};
   char32_t code_point = 0;
   const size_t num_bytes = DecodeFirst(text, code_point);
   return num_bytes > 0 ? Character{code_point, num_bytes} : Character{kReplacement, 1};
@@ -50,18 +52,12 @@ bool IsValidUtf8(absl::string_view text) {
   return true;
 }
 
-size_t CountCharacters(absl::string_view text) {
-  size_t count = 0;
-  for (; !text.empty(); ++count) text.remove_prefix(FirstCharacter(text).num_bytes);
-  return count;
-}
-
 std::optional<absl::string_view> CharacterAt(absl::string_view text, int64_t index) {
-  const auto size = static_cast<int64_t>(CountCharacters(text));
-  if (index < 0) index += size;
-  if (index < 0 || index >= size) return std::nullopt;
-  for (; index > 0; --index) text.remove_prefix(FirstCharacter(text).num_bytes);
-  return text.substr(0, FirstCharacter(text).num_bytes);
+  for (; index > 0 && !text.empty(); --index) text.remove_prefix(FirstCharacter(text).num_bytes);
+  for (; index < -1 && !text.empty(); ++index) text.remove_suffix(LastCharacter(text).num_bytes);
+  if (text.empty()) return std::nullopt;
+  if (index == 0) return text.substr(0, FirstCharacter(text).num_bytes);
+  return text.substr(text.size() - LastCharacter(text).num_bytes);
 }
 
 void AppendUtf8(char32_t code_point, std::string& text) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -19,9 +20,6 @@ struct Character {
 Character FirstCharacter(absl::string_view text);
 
 bool IsValidUtf8(absl::string_view text);
-
-// How many characters `text` has.
-size_t CountCharacters(absl::string_view text);
 
 // The character at `index` as UTF-8, negative indices counting from the end; nullopt if there is
 // none.

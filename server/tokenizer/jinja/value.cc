@@ -48,26 +48,30 @@ size_t AddWeights(size_t a, size_t b) {
 }  // namespace
 
 Value Value::Undefined(std::string what) {
-  return Value(Data(UndefinedData{std::make_shared<const std::string>(std::move(what))}));
+  return Value(std::in_place_type<UndefinedData>,
+               UndefinedData{std::make_shared<const std::string>(std::move(what))});
 }
-Value Value::None() { return Value(Data(NoneData{})); }
-Value Value::Bool(bool value) { return Value(Data(value)); }
-Value Value::Int(int64_t value) { return Value(Data(value)); }
-Value Value::Float(double value) { return Value(Data(value)); }
+Value Value::None() { return Value(std::in_place_type<NoneData>, NoneData()); }
+Value Value::Bool(bool value) { return Value(std::in_place_type<bool>, value); }
+Value Value::Int(int64_t value) { return Value(std::in_place_type<int64_t>, value); }
+Value Value::Float(double value) { return Value(std::in_place_type<double>, value); }
 Value Value::String(std::string value) {
-  return Value(Data(std::make_shared<const std::string>(std::move(value))));
+  return Value(std::in_place_type<StringPtr>,
+               std::make_shared<const std::string>(std::move(value)));
 }
 Value Value::List(Elements elements) {
   size_t weight = 0;
   for (const Value& element : elements) weight = AddWeights(weight, element.weight());
-  return Value(Data(ListPtr(new Container<Elements>{std::move(elements), weight})));
+  return Value(std::in_place_type<ListPtr>,
+               ListPtr(new Container<Elements>{std::move(elements), weight}));
 }
 Value Value::Dict(Entries entries) {
   size_t weight = 0;
   for (const auto& [key, value] : entries) {
     weight = AddWeights(weight, AddWeights(key.weight(), value.weight()));
   }
-  return Value(Data(DictPtr(new Container<Entries>{std::move(entries), weight})));
+  return Value(std::in_place_type<DictPtr>,
+               DictPtr(new Container<Entries>{std::move(entries), weight}));
 }
 
 absl::string_view Value::undefined_what() const {

@@ -81,7 +81,8 @@ class Value {
   using Data =
       std::variant<UndefinedData, NoneData, bool, int64_t, double, StringPtr, ListPtr, DictPtr>;
 
-  explicit Value(Data data) : data_(std::move(data)) {}
+  template <typename T>
+  Value(std::in_place_type_t<T> type, T data) : data_(type, std::move(data)) {}
 
   Data data_;
 };

@@ -39,8 +39,9 @@ std::string PrintFloat(double value) {
   } else if (exponent < 0) {
     absl::StrAppend(&text, "0.", std::string(static_cast<size_t>(-exponent - 1), '0'), digits);
   } else {
-    if (num_digits < exponent + 2)
+    if (num_digits < exponent + 2) {
       digits.append(static_cast<size_t>(exponent + 2 - num_digits), '0');
+    }
     const auto point = static_cast<size_t>(exponent + 1);
     absl::StrAppend(&text, digits.substr(0, point), ".", digits.substr(point));
   }

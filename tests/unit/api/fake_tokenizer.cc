@@ -24,7 +24,36 @@ std::string ReplaceBrokenCharacters(const std::string& bytes) {
   return text;
 }
 
+// Decodes all ids again each time, and holds back what ends within a character.
+class FakeDecodeStream final : public tokenizer::DecodeStream {
+ public:
+  FakeDecodeStream(const FakeTokenizer& tokenizer, FakeTokenizer::DecodeOptions options)
+      : tokenizer_(tokenizer), options_(options) {}
+
+  std::string Append(TokenId id) override {
+    ids_.push_back(id);
+    return absl::EndsWith(tokenizer_.Decode(ids_, options_), "\uFFFD") ? "" : Release();
+  }
+  std::string Flush() override { return Release(); }
+
+ private:
+  std::string Release() {
+    const std::string text = tokenizer_.Decode(absl::MakeSpan(ids_).subspan(begin_), options_);
+    begin_ = ids_.size();
+    return text;
+  }
+
+  const FakeTokenizer& tokenizer_;
+  const FakeTokenizer::DecodeOptions options_;
+  std::vector<TokenId> ids_;
+  size_t begin_ = 0;
+};
+
 }  // namespace
+
+std::unique_ptr<tokenizer::DecodeStream> FakeTokenizer::StartDecoding(DecodeOptions options) const {
+  return std::make_unique<FakeDecodeStream>(*this, options);
+}
 
 absl::StatusOr<std::vector<TokenId>> FakeTokenizer::Encode(absl::string_view text,
                                                            EncodeOptions options) const {

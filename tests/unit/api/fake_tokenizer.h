@@ -2,6 +2,7 @@
 // bytes.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@ class FakeTokenizer final : public tokenizer::Tokenizer {
                                               EncodeOptions options) const override;
   // Bytes that are not UTF-8 become U+FFFD, one for each.
   std::string Decode(absl::Span<const TokenId> ids, DecodeOptions options) const override;
+  std::unique_ptr<tokenizer::DecodeStream> StartDecoding(DecodeOptions options) const override;
   int vocab_size() const override { return kVocabSize; }
 };
 

@@ -1,0 +1,181 @@
+#include "server/loaded_model.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "kernels/kernel_set.h"
+#include "model/checkpoint.h"
+
+namespace sluice::server {
+namespace {
+
+std::vector<int> SparseLayers(const model::ModelConfig& config) {
+  std::vector<int> layers;
+  for (int i = 0; i < config.num_layers(); ++i) {
+    if (config.layers[i].sparse) layers.push_back(i);
+  }
+  return layers;
+}
+
+const char* FormatName(kernels::WeightFormat format) {
+  return format == kernels::WeightFormat::kF32 ? "f32" : "bf16";
+}
+
+metrics::ExpertMetrics ToMetrics(config::ExpertMetrics mode) {
+  switch (mode) {
+    case config::ExpertMetrics::kPerExpert:
+      return metrics::ExpertMetrics::kPerExpert;
+    case config::ExpertMetrics::kPerLayer:
+      return metrics::ExpertMetrics::kPerLayer;
+    case config::ExpertMetrics::kOff:
+      break;
+  }
+  return metrics::ExpertMetrics::kOff;
+}
+
+int64_t Total(const model::WeightsSize& size) {
+  int64_t total = 0;
+  for (const auto& [kind, bytes] : size.bytes) total += bytes;
+  return total;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LoadedModel>> LoadedModel::Load(const Options& options) {
+  const absl::Time start = absl::Now();
+  std::unique_ptr<LoadedModel> loaded(new LoadedModel);
+  RETURN_IF_ERROR(loaded->LoadFiles(options));
+  loaded->StartEngine(options);
+  loaded->FillInfo(options);
+  options.metrics.SetModel({.name = loaded->served_.facts.name,
+                            .family = loaded->runner_->config().family,
+                            .weights = FormatName(options.weights),
+                            .load_seconds = absl::ToDoubleSeconds(absl::Now() - start),
+                            .weights_bytes = loaded->runner_->load_info().weights.bytes});
+  loaded->LogStart(options);
+  return loaded;
+}
+
+absl::Status LoadedModel::LoadFiles(const Options& options) {
+  ASSIGN_OR_RETURN(tokenizer_, tokenizer::Tokenizer::Load(options.folder));
+  api::ModelFacts& facts = served_.facts;
+  auto chat_template = tokenizer::ChatTemplate::Load(options.folder);
+  if (chat_template.ok()) {
+    chat_template_ = *std::move(chat_template);
+  } else {
+    // Text and token prompts work without one.
+    facts.chat_unavailable_reason = std::string(chat_template.status().message());
+    base::Log().warn("chat prompts are refused: {}", facts.chat_unavailable_reason);
+  }
+  ASSIGN_OR_RETURN(const auto checkpoint, model::Checkpoint::Open(options.folder));
+  facts.defaults = checkpoint->generation_defaults();
+  // What the model cannot generate cannot end an answer.
+  auto& eos = facts.defaults.eos_token_ids;
+  eos.erase(std::remove_if(eos.begin(), eos.end(),
+                           [&](TokenId id) { return id >= checkpoint->config().vocab_size; }),
+            eos.end());
+  ASSIGN_OR_RETURN(runner_,
+                   model::CpuModelRunner::Create(
+                       *checkpoint, {.weights = options.weights,
+                                     .num_threads = options.num_threads,
+                                     .kv_cache_bytes = options.config.kv_cache_bytes,
+                                     .max_step_tokens = options.config.max_step_tokens,
+                                     .max_step_sequences = options.config.max_running_requests,
+                                     .pin = true}));
+  return absl::OkStatus();
+}
+
+void LoadedModel::StartEngine(const Options& options) {
+  const config::ServerConfig& config = options.config;
+  limits_.max_waiting_requests = config.max_waiting_requests;
+  limits_.max_running_requests = config.max_running_requests;
+  limits_.max_step_tokens = config.max_step_tokens;
+  limits_.max_context = runner_->config().max_context;
+  if (config.max_context > 0) {
+    if (config.max_context > limits_.max_context) {
+      base::Log().warn("--max_context={} is more than the model's {}, which counts",
+                       config.max_context, limits_.max_context);
+    }
+    limits_.max_context = std::min(limits_.max_context, config.max_context);
+  }
+  const int64_t kv_tokens = int64_t{runner_->num_kv_blocks()} * model::kKvBlockTokens;
+  if (kv_tokens < limits_.max_context) {
+    base::Log().warn("--kv_cache_bytes={} holds {} tokens, which cuts the context from {}",
+                     config.kv_cache_bytes, kv_tokens, limits_.max_context);
+    limits_.max_context = kv_tokens;
+  }
+  const model::RouterConfig& router = runner_->config().router;
+  expert_load_ = &options.metrics.AddExpertLoad(SparseLayers(runner_->config()), router.num_experts,
+                                                router.top_k, ToMetrics(config.expert_metrics));
+  engine_metrics_ = std::make_unique<metrics::EngineMetrics>(options.metrics.Engine(*expert_load_));
+  scheduler::EngineOptions engine_options;
+  engine_options.limits = limits_;
+  engine_options.runner = runner_.get();
+  engine_options.metrics = engine_metrics_.get();
+  engine_options.on_thread_start = kernels::InitComputeThread;
+  engine_ = std::make_unique<scheduler::Engine>(engine_options);
+  engine_->Start();
+}
+
+void LoadedModel::FillInfo(const Options& options) {
+  const model::ModelConfig& config = runner_->config();
+  const model::CpuModelRunner::LoadInfo& load = runner_->load_info();
+  api::ModelFacts& facts = served_.facts;
+  facts.name = config::ServedModelName(options.config);
+  facts.vocab_size = config.vocab_size;
+  facts.max_context = limits_.max_context;
+  facts.default_max_tokens = options.config.default_max_tokens;
+  facts.tokenizer = tokenizer_.get();
+  facts.chat_template = chat_template_.get();
+
+  v1::GetModelInfoResponse& info = served_.info;
+  info.set_name(facts.name);
+  info.set_family(config.family);
+  info.set_weights_format(FormatName(options.weights));
+  info.set_weights_bytes(Total(load.weights));
+  info.set_num_parameters(load.weights.parameters);
+  info.set_num_active_parameters(load.weights.active_parameters);
+  info.set_max_context_tokens(static_cast<int32_t>(limits_.max_context));
+  info.set_vocab_size(config.vocab_size);
+  info.set_num_layers(config.num_layers());
+  info.set_num_experts(config.router.num_experts);
+  info.set_num_experts_per_token(config.router.top_k);
+  const std::vector<int> sparse_layers = SparseLayers(config);
+  info.mutable_moe_layers()->Assign(sparse_layers.begin(), sparse_layers.end());
+  info.mutable_eos_token_ids()->Assign(facts.defaults.eos_token_ids.begin(),
+                                       facts.defaults.eos_token_ids.end());
+  info.set_chat(chat_template_ != nullptr);
+  info.set_chat_unavailable_reason(facts.chat_unavailable_reason);
+
+  served_.engine = engine_.get();
+  served_.limits = limits_;
+  served_.expert_load = expert_load_;
+}
+
+void LoadedModel::LogStart(const Options& options) const {
+  const model::ModelConfig& config = runner_->config();
+  const model::CpuModelRunner::LoadInfo& load = runner_->load_info();
+  spdlog::logger& log = base::Log();
+  log.info("model family={} layers={} experts={} experts_per_token={} parameters={} active={}",
+           config.family, config.num_layers(), config.router.num_experts, config.router.top_k,
+           load.weights.parameters, load.weights.active_parameters);
+  std::string kinds;
+  for (const auto& [kind, bytes] : load.weights.bytes)
+    absl::StrAppend(&kinds, " ", kind, "=", bytes);
+  log.info("weights format={} bytes={}{}", FormatName(options.weights), Total(load.weights), kinds);
+  log.info("kv_cache bytes={} blocks={} tokens={}", load.num_kv_blocks * load.kv_block_bytes,
+           load.num_kv_blocks, int64_t{load.num_kv_blocks} * model::kKvBlockTokens);
+  log.info(
+      "limits max_context={} max_running_requests={} max_waiting_requests={} max_step_tokens={} "
+      "default_max_tokens={} max_message_bytes={} max_concurrent_streams={} drain_timeout={}",
+      limits_.max_context, limits_.max_running_requests, limits_.max_waiting_requests,
+      limits_.max_step_tokens, options.config.default_max_tokens, options.config.max_message_bytes,
+      options.config.max_concurrent_streams, absl::FormatDuration(options.config.drain_timeout));
+}
+
+}  // namespace sluice::server

@@ -1,0 +1,77 @@
+// sluice-server: reads the configuration, runs the server, and turns signals into its end. Works as
+// process 1 of a container too: signals are blocked and waited for, never left to their defaults.
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/status/status.h"
+#include "base/log.h"
+#include "config/server_config.h"
+#include "server/server.h"
+
+namespace sluice::server {
+namespace {
+
+// Ends the thread that waits for signals.
+constexpr int kEndOfWaiting = SIGUSR1;
+
+int Fail(const absl::Status& status) {
+  std::fprintf(stderr, "sluice-server: %s\n", std::string(status.message()).c_str());
+  return 1;
+}
+
+// Blocked in all threads, as long as this is called before there are any.
+sigset_t BlockSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int number : {SIGTERM, SIGINT, kEndOfWaiting}) sigaddset(&signals, number);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  return signals;
+}
+
+// The first signal drains the server, or ends it if there is nothing to drain; a second one ends it
+// at once.
+void WaitForSignals(const sigset_t& signals, Server& server) {
+  for (bool is_first = true;; is_first = false) {
+    int number = 0;
+    sigwait(&signals, &number);
+    if (number == kEndOfWaiting) return;
+    base::Log().info("signal {}", number == SIGTERM ? "SIGTERM" : "SIGINT");
+    if (!is_first) std::_Exit(1);
+    if (!server.Stop()) std::_Exit(0);
+  }
+}
+
+int Main(int argc, const char* const* argv) {
+  const sigset_t signals = BlockSignals();
+  const auto loaded = config::LoadServerConfig(argc, argv, environ);
+  if (!loaded.ok()) return Fail(loaded.status());
+  if (!loaded->text.empty()) {
+    std::fputs(loaded->text.c_str(), stdout);
+    return 0;
+  }
+  if (absl::Status status = base::InitLog(loaded->config.log_level); !status.ok()) {
+    return Fail(status);
+  }
+  for (const std::string& warning : loaded->warnings) base::Log().warn("{}", warning);
+
+  auto server = Server::Create(loaded->config);
+  if (!server.ok()) return Fail(server.status());
+  std::thread waiting([&] { WaitForSignals(signals, **server); });
+  const absl::Status status = (*server)->Run();
+  pthread_kill(waiting.native_handle(), kEndOfWaiting);
+  waiting.join();
+  return status.ok() ? 0 : Fail(status);
+}
+
+}  // namespace
+}  // namespace sluice::server
+
+int main(int argc, char** argv) { return sluice::server::Main(argc, argv); }

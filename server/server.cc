@@ -1,0 +1,133 @@
+#include "server/server.h"
+
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "config/machine.h"
+#include "config/version.h"
+#include "kernels/kernel_set.h"
+
+namespace sluice::server {
+namespace {
+
+// Long requests that wait for the thread that tokenizes them.
+constexpr size_t kMaxWaitingTexts = 64;
+// For the last messages to leave once every stream has its end.
+constexpr absl::Duration kFarewellTime = absl::Seconds(2);
+
+#if defined(__clang__)
+constexpr char kCompiler[] = "clang " __clang_version__;
+#else
+constexpr char kCompiler[] = "g++ " __VERSION__;
+#endif
+
+// bf16 wherever there are kernels for it, unless the configuration says otherwise.
+kernels::WeightFormat ChooseFormat(config::WeightsFormat wish) {
+  const bool is_bf16 = wish == config::WeightsFormat::kBf16 ||
+                       (wish == config::WeightsFormat::kAuto &&
+                        kernels::SelectKernels(kernels::WeightFormat::kBf16).ok());
+  return is_bf16 ? kernels::WeightFormat::kBf16 : kernels::WeightFormat::kF32;
+}
+
+// The demo model: where it is installed, or where it lies in the source tree.
+std::string DemoModelFolder() {
+  std::error_code error;
+  const auto executable = std::filesystem::read_symlink("/proc/self/exe", error);
+  const auto installed =
+      executable.parent_path().parent_path() / "share" / "sluice" / "models" / "demo";
+  if (!error && std::filesystem::is_directory(installed, error)) return installed.string();
+  return SLUICE_SOURCE_DIR "/models/demo";
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Create(const config::ServerConfig& config) {
+  const kernels::WeightFormat weights = ChooseFormat(config.weights);
+  ASSIGN_OR_RETURN(const kernels::KernelSet kernels, kernels::SelectKernels(weights));
+  api::ServerFacts facts{
+      .version = std::string(config::Version()),
+      .start_time = absl::Now(),
+      .num_threads = config.threads > 0 ? config.threads : config::UsablePhysicalCores(),
+      .cpu = config::CpuName(),
+      .isa = kernels.isa,
+      .kernels = kernels.report};
+  base::Log().info("sluice-server version={} cpu=\"{}\" isa={} threads={}", facts.version,
+                   facts.cpu, facts.isa, facts.num_threads);
+  for (const std::string& line : facts.kernels) base::Log().info("kernel {}", line);
+  std::unique_ptr<Server> server(new Server(config, weights, std::move(facts)));
+  RETURN_IF_ERROR(server->Listen());
+  return server;
+}
+
+Server::Server(const config::ServerConfig& config, kernels::WeightFormat weights,
+               api::ServerFacts facts)
+    : config_(config),
+      weights_(weights),
+      facts_(std::move(facts)),
+      metrics_({.version = facts_.version, .compiler = kCompiler, .isa = facts_.isa}),
+      text_thread_(kMaxWaitingTexts),
+      api_{facts_, base::Clock::System(), metrics_.requests(), slot_, active_calls_, text_thread_} {
+}
+
+Server::~Server() = default;
+
+absl::Status Server::Listen() {
+  if (!config_.metrics_listen.empty()) {
+    ASSIGN_OR_RETURN(exposer_, metrics::Exposer::Start(config_.metrics_listen, metrics_));
+  }
+  ASSIGN_OR_RETURN(
+      grpc_, api::GrpcServer::Start(config_.listen,
+                                    {.max_message_bytes = config_.max_message_bytes,
+                                     .max_concurrent_streams = config_.max_concurrent_streams},
+                                    api_));
+  base::Log().info("listening grpc={} metrics={}", grpc_->address(),
+                   exposer_ == nullptr ? "off" : exposer_->address());
+  return absl::OkStatus();
+}
+
+absl::Status Server::Run() {
+  const absl::Time start = absl::Now();
+  ASSIGN_OR_RETURN(model_, LoadedModel::Load(
+                               {.folder = config_.model.empty() ? DemoModelFolder() : config_.model,
+                                .weights = weights_,
+                                .num_threads = facts_.num_threads,
+                                .config = config_,
+                                .metrics = metrics_}));
+  slot_.Publish(&model_->served());
+  grpc_->SetReady(true);
+  base::Log().info("ready model={} load_seconds={:.3f}", model_->served().facts.name,
+                   absl::ToDoubleSeconds(absl::Now() - start));
+  {
+    base::MutexLock lock(mutex_);
+    while (!stopping_) changed_.Wait(mutex_);
+  }
+  Drain();
+  return absl::OkStatus();
+}
+
+bool Server::Stop() {
+  if (slot_.phase() == api::ModelSlot::Phase::kLoading) return false;
+  base::MutexLock lock(mutex_);
+  stopping_ = true;
+  changed_.NotifyAll();
+  return true;
+}
+
+void Server::Drain() {
+  base::Log().info("draining drain_timeout={}", absl::FormatDuration(config_.drain_timeout));
+  slot_.Drain();
+  grpc_->SetReady(false);
+  const int left = active_calls_.WaitUntilNone(config_.drain_timeout);
+  if (left > 0) base::Log().warn("ending {} requests that did not finish in time", left);
+  model_->engine().Stop();
+  active_calls_.WaitUntilNone(kFarewellTime);
+  grpc_->Shutdown(kFarewellTime);
+  base::Log().info("stopped");
+}
+
+}  // namespace sluice::server
