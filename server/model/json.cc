@@ -166,8 +166,9 @@ absl::StatusOr<double> JsonObject::GetReal(absl::string_view name, const RealRan
     const bool above = range.above_min ? number > range.min : number >= range.min;
     if (above && number <= range.max) return number;
   }
-  return Invalid(name, absl::StrCat("a number ", range.above_min ? "above " : "from ", range.min,
-                                    " to ", range.max));
+  const char* from = range.above_min ? "above " : "from ";
+  const char* to = range.above_min ? " and up to " : " to ";
+  return Invalid(name, absl::StrCat("a number ", from, range.min, to, range.max));
 }
 
 absl::StatusOr<bool> JsonObject::GetBool(absl::string_view name, bool fallback) const {

@@ -3,78 +3,56 @@
 #pragma once
 
 #include <memory>
-#include <string>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/clock.h"
-#include "metrics/engine_metrics.h"
-#include "model/model_runner.h"
+#include "scheduler/engine_load.h"
+#include "scheduler/engine_options.h"
 #include "scheduler/request.h"
 #include "scheduler/token_stream.h"
 
 namespace sluice::scheduler {
 
-// Every limit has its default and what happens beyond it in docs/architecture.md.
-struct EngineLimits {
-  // Requests that wait for admission; beyond it Submit says RESOURCE_EXHAUSTED.
-  int max_waiting_requests = 256;
-  // Sequences that run at once.
-  int max_running_requests = 64;
-  // Tokens of a step; long prompts are cut into several steps.
-  int max_step_tokens = 512;
-  // Prompt and answer together.
-  int64_t max_context = 0;
-};
-
-// How busy the engine is; a snapshot that is consistent in itself.
-struct EngineLoad {
-  int waiting_requests = 0;
-  int running_requests = 0;
-  int total_kv_blocks = 0;
-  int free_kv_blocks = 0;
-  int64_t steps = 0;
-  int64_t prompt_tokens = 0;
-  int64_t generated_tokens = 0;
-};
-
-// Submit, Cancel, Load and Stop may be called from any thread and never block. Everything else
-// happens on the engine thread.
+// May be called from any thread. Submit, Cancel, Load and RetryDelay never block; everything else
+// happens on the engine thread (EngineCore says what), which sleeps only when there is no work.
 class Engine {
  public:
-  struct Options {
-    EngineLimits limits;
-    const base::Clock* clock = &base::Clock::System();
-    // Both must outlive the engine.
-    model::ModelRunner* runner = nullptr;
-    metrics::EngineMetrics* metrics = nullptr;
-  };
+  using Options = EngineOptions;
 
+  // REQUIRES: runner and metrics are set, the limits are at least 1, the runner has blocks.
   explicit Engine(const Options& options);
   // Stops, if that has not been done.
   ~Engine();
 
-  // Starts the engine thread.
+  // Starts the engine thread; requests submitted before wait for it. After Stop it does nothing.
+  // REQUIRES: called once.
   void Start();
 
-  // Hands `request` over; its events come out of `stream`. All or nothing, and at once:
-  //   INVALID_ARGUMENT    it can never run (no prompt, or prompt + max_tokens beyond the context or
-  //   the KV cache) ALREADY_EXISTS      its id waits or runs already RESOURCE_EXHAUSTED  the queue
-  //   is full UNAVAILABLE         the engine is stopping
+  // Hands `request` over; its events come out of `stream`. All or nothing, and at once; the
+  // message of an error begins with the field that is at fault:
+  //   INVALID_ARGUMENT    it can never run: no prompt, max_tokens below 1, or prompt + max_tokens
+  //                       beyond the context or the KV cache
+  //   ALREADY_EXISTS      its id waits or runs
+  //   RESOURCE_EXHAUSTED  the queue is full; RetryDelay() says when to come back
+  //   UNAVAILABLE         the engine is stopping
+  // An accepted request ends with exactly one FinishedEvent or FailedEvent. By then its blocks are
+  // free, its id may be used again, and Load() counts it no more.
   absl::Status Submit(Request request, std::shared_ptr<TokenStream> stream);
 
-  // Ends a request with CANCELLED; its blocks are free within one step. NOT_FOUND if it neither
-  // waits nor runs.
+  // Ends a request with CANCELLED before the next step, unless the step that is running finishes
+  // it. NOT_FOUND if it neither waits nor runs.
   absl::Status Cancel(absl::string_view id);
 
   EngineLoad Load() const;
 
-  // When a refused client should come back: the time in which the queue, at the measured rate,
-  // gains a free place.
+  // When a refused client should come back: the time in which the queue, at the rate at which
+  // requests have been ending, gains a free place. From 0.1 s (also when the queue is not full) to
+  // 60 s.
   absl::Duration RetryDelay() const;
 
-  // Ends every request with UNAVAILABLE and waits for the engine thread to end.
+  // Ends every request with UNAVAILABLE once the step that is running is over, and waits for the
+  // engine thread to end. Not to be called from a stream's on_readable.
   void Stop();
 
  private:

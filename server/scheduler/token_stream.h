@@ -16,11 +16,13 @@ namespace sluice::scheduler {
 
 enum class FinishReason { kStopToken, kLength };
 
-// The request left the queue.
+// The request left the queue: its prompt is being computed from here on.
 struct StartedEvent {
   int cached_prompt_tokens = 0;
 };
 
+// The whole prompt's, if they were asked for; the first token has none, so there is one entry less
+// than the prompt has tokens.
 struct PromptLogprobsEvent {
   std::vector<model::TokenLogprob> logprobs;
 };
@@ -50,7 +52,7 @@ class TokenStream {
  public:
   // `on_readable` is called by the engine thread, never while a lock is held, when events come to
   // an empty stream: once for any number of events until the reader has taken them all. It must not
-  // block.
+  // block. A reader that calls Take on its own account may be called and find nothing.
   explicit TokenStream(std::function<void()> on_readable);
 
   // Reader: takes everything that is there; empty if nothing is. FinishedEvent or FailedEvent is

@@ -13,6 +13,16 @@
 
 namespace sluice::tokenizer {
 
+// Decodes one growing list of tokens. Not thread-safe; IncrementalDetokenizer below is how to use
+// it.
+class DecodeStream {
+ public:
+  virtual ~DecodeStream() = default;
+  // As IncrementalDetokenizer's.
+  virtual std::string Append(TokenId id) = 0;
+  virtual std::string Flush() = 0;
+};
+
 // Immutable once made; all methods may be called from any thread.
 //
 // The pipeline is that of Hugging Face's tokenizers library: cut out added tokens, normalize,
@@ -32,18 +42,28 @@ class Tokenizer {
   // Reads `folder`/tokenizer.json. NOT_FOUND if there is none; INVALID_ARGUMENT, naming the file
   // and the field, if it is malformed; UNIMPLEMENTED, naming the component, if it asks for one that
   // is not supported.
+  // What the file says of truncation and padding is not for a server and passed over.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> Load(const std::string& folder);
+
+  // The same from the content of a tokenizer.json, which error messages call `name`.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> Parse(absl::string_view json,
+                                                          const std::string& name);
 
   virtual ~Tokenizer() = default;
 
-  // INVALID_ARGUMENT if `text` is not UTF-8, or if a character has no token and the model has no
-  // unknown token.
+  // A character that has no token becomes the model's unknown token, or is left out if the model
+  // has none. INVALID_ARGUMENT if `text` is not UTF-8, or takes the tokenizer's regular expressions
+  // too many steps.
   virtual absl::StatusOr<std::vector<TokenId>> Encode(absl::string_view text,
                                                       EncodeOptions options) const = 0;
 
   // REQUIRES: every id is in [0, vocab_size()). Ids in that range that name no token are passed
   // over.
   virtual std::string Decode(absl::Span<const TokenId> ids, DecodeOptions options) const = 0;
+
+  // For IncrementalDetokenizer; this tokenizer must outlive the stream. As it stands, every token
+  // is decoded by itself.
+  virtual std::unique_ptr<DecodeStream> StartDecoding(DecodeOptions options) const;
 
   // One more than the highest id that names a token.
   virtual int vocab_size() const = 0;
@@ -66,8 +86,7 @@ class IncrementalDetokenizer {
   std::string Flush();
 
  private:
-  const Tokenizer& tokenizer_;
-  const Tokenizer::DecodeOptions options_;
+  std::unique_ptr<DecodeStream> stream_;
 };
 
 }  // namespace sluice::tokenizer

@@ -1,0 +1,99 @@
+#include "cli/cli.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <ostream>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/string_view.h"
+
+namespace sluice::cli {
+namespace {
+
+constexpr char kFooter[] =
+    "Exit codes: 0 done; 1 the call failed or was interrupted, or the server is not healthy; 2 "
+    "wrong "
+    "usage.";
+
+// "sluice: NOT_FOUND: no such model" on one line, whatever the message holds.
+void PrintError(const absl::Status& status, std::ostream& err) {
+  std::string message(status.message());
+  std::replace_if(
+      message.begin(), message.end(), [](char c) { return absl::ascii_iscntrl(c); }, ' ');
+  err << "sluice: " << absl::StatusCodeToString(status.code()) << ": " << message << "\n";
+}
+
+int UsageError(absl::string_view message, std::ostream& err) {
+  err << "sluice: " << message << " (see sluice --help)\n";
+  return kExitUsage;
+}
+
+}  // namespace
+
+int RunCli(std::vector<std::string> arguments, Console& console) {
+  CLI::App app("Talks to a Sluice server.", "sluice");
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "sluice " SLUICE_VERSION);
+
+  std::string address = "127.0.0.1:50051";
+  std::optional<double> timeout_seconds;
+  app.add_option("--address", address, "The server")
+      ->type_name("HOST:PORT")
+      ->envname("SLUICE_ADDRESS")
+      ->capture_default_str();
+  app.add_option("--timeout", timeout_seconds,
+                 "Give up on a call after this time; by default 10 s, without limit for calls that "
+                 "generate")
+      ->type_name("SECONDS")
+      ->check(CLI::PositiveNumber);
+
+  std::map<std::string, std::unique_ptr<Command>> commands;
+  commands["generate"] = AddGenerateCommand(app);
+  commands["chat"] = AddChatCommand(app);
+  commands["tokenize"] = AddTokenizeCommand(app);
+  commands["info"] = AddInfoCommand(app);
+  commands["experts"] = AddExpertsCommand(app);
+  commands["load"] = AddLoadCommand(app);
+  commands["health"] = AddHealthCommand(app);
+  for (CLI::App* subcommand : app.get_subcommands({})) {
+    // --address and --timeout may follow the subcommand.
+    subcommand->fallthrough();
+    subcommand->footer("Common flags: --address HOST:PORT, --timeout SECONDS.\n" +
+                       std::string(kFooter));
+  }
+
+  try {
+    // CLI11 takes them last first.
+    std::reverse(arguments.begin(), arguments.end());
+    app.parse(arguments);
+  } catch (const CLI::CallForHelp&) {
+    console.out << app.help();
+    return kExitOk;
+  } catch (const CLI::CallForVersion& version) {
+    console.out << version.what() << "\n";
+    return kExitOk;
+  } catch (const CLI::ParseError& error) {
+    return UsageError(error.what(), console.err);
+  }
+
+  Command& command = *commands.at(app.get_subcommands().front()->get_name());
+  const absl::Status usage = command.CheckFlags();
+  if (!usage.ok()) {
+    const absl::string_view message = usage.message();
+    return UsageError(message, console.err);
+  }
+
+  const client::Client client(address);
+  Environment environment{.client = client, .console = console};
+  if (timeout_seconds.has_value()) environment.timeout = absl::Seconds(*timeout_seconds);
+  const absl::Status status = command.Run(environment);
+  console.out.flush();
+  if (status.ok()) return kExitOk;
+  PrintError(status, console.err);
+  return kExitError;
+}
+
+}  // namespace sluice::cli

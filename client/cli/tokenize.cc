@@ -1,0 +1,85 @@
+// `sluice tokenize`: shows what the server's tokenizer makes of a text.
+#include <CLI/CLI.hpp>
+#include <map>
+#include <optional>
+#include <ostream>
+#include <string>
+
+#include "base/status_macros.h"
+#include "cli/command.h"
+#include "cli/json.h"
+
+namespace sluice::cli {
+namespace {
+
+class TokenizeCommand : public Command {
+ public:
+  explicit TokenizeCommand(CLI::App& app) {
+    CLI::App& tokenize =
+        *app.add_subcommand("tokenize", "Prints the token ids of a text and what each stands for");
+    tokenize.add_option("text", text_, "The text")->type_name("TEXT")->required();
+    tokenize.add_flag("--chat", chat_, "The text is a user's message, for the chat template");
+    tokenize
+        .add_option("--add_special_tokens", add_special_tokens_,
+                    "Let the tokenizer add its special tokens")
+        ->type_name("BOOL");
+    tokenize.add_flag("--json", json_, "Print a JSON object");
+  }
+
+  absl::Status Run(const Environment& environment) override {
+    v1::TokenizeRequest request;
+    if (add_special_tokens_.has_value()) request.set_add_special_tokens(*add_special_tokens_);
+    if (chat_) {
+      v1::ChatMessage& message = *request.mutable_chat()->add_messages();
+      message.set_role("user");
+      message.set_content(text_);
+    } else {
+      request.set_text(text_);
+    }
+    ASSIGN_OR_RETURN(const v1::TokenizeResponse response,
+                     environment.client.Tokenize(request, environment.QuickCall()));
+
+    // The protocol has no pieces: each distinct token is turned back into text on its own.
+    std::map<int32_t, std::string> pieces;
+    for (const int32_t id : response.token_ids()) {
+      if (pieces.count(id) > 0) continue;
+      v1::DetokenizeRequest token;
+      token.add_token_ids(id);
+      token.set_skip_special_tokens(false);
+      ASSIGN_OR_RETURN(const v1::DetokenizeResponse piece,
+                       environment.client.Detokenize(token, environment.QuickCall()));
+      pieces[id] = piece.text();
+    }
+    Print(response, pieces, environment.console.out);
+    return absl::OkStatus();
+  }
+
+ private:
+  void Print(const v1::TokenizeResponse& response, const std::map<int32_t, std::string>& pieces,
+             std::ostream& out) const {
+    nlohmann::ordered_json json = ToJson(response);
+    for (const int32_t id : response.token_ids()) {
+      const std::string& piece = pieces.at(id);
+      if (json_) {
+        json["pieces"].push_back(piece);
+      } else {
+        // Quoted, so that blanks and line breaks can be seen.
+        out << id << "\t" << Dump(piece) << "\n";
+      }
+    }
+    if (json_) out << Dump(json) << "\n";
+  }
+
+  std::string text_;
+  bool chat_ = false;
+  std::optional<bool> add_special_tokens_;
+  bool json_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> AddTokenizeCommand(CLI::App& app) {
+  return std::make_unique<TokenizeCommand>(app);
+}
+
+}  // namespace sluice::cli

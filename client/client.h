@@ -1,0 +1,95 @@
+// Client: calls a Sluice server over gRPC; errors are absl::Status, with the server's code and
+// message. gRPC itself stays out of this header.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/mutex.h"
+#include "sluice/v1/control.pb.h"
+#include "sluice/v1/generation.pb.h"
+
+namespace grpc {
+class ClientContext;
+}
+
+namespace sluice::client {
+
+// Ends calls from outside: whatever was given this object ends with CANCELLED. Thread-safe; must
+// outlive the calls it was given to.
+class Cancellation {
+ public:
+  // Ends the calls that run, and those that start from now on. May be called any number of times.
+  void Cancel();
+  bool cancelled() const;
+
+ private:
+  friend class Client;
+
+  void Add(std::shared_ptr<grpc::ClientContext> call);
+  void Remove(const grpc::ClientContext* call);
+
+  mutable base::Mutex mutex_;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::shared_ptr<grpc::ClientContext>> calls_ ABSL_GUARDED_BY(mutex_);
+};
+
+struct CallOptions {
+  // Counted from the start of the call; the call ends with DEADLINE_EXCEEDED when it is over.
+  absl::Duration timeout = absl::InfiniteDuration();
+  Cancellation* cancellation = nullptr;
+};
+
+// Thread-safe. Calls share one connection, which the first of them makes; where there is no server,
+// calls fail with UNAVAILABLE.
+class Client {
+ public:
+  using EventCallback = std::function<void(const v1::GenerateResponse&)>;
+  using DoneCallback = std::function<void(const absl::Status&)>;
+
+  // `address` is host:port.
+  explicit Client(const std::string& address);
+  // REQUIRES: no call runs.
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  // Calls `on_event` on this thread for each event, in order, and returns when the stream ends.
+  absl::Status Generate(const v1::GenerateRequest& request, const CallOptions& options,
+                        absl::FunctionRef<void(const v1::GenerateResponse&)> on_event) const;
+
+  // The same without waiting: the callbacks come one after another on threads of gRPC and must not
+  // block; `on_done` is the last, and comes exactly once. For many calls at a time.
+  void StartGenerate(const v1::GenerateRequest& request, const CallOptions& options,
+                     EventCallback on_event, DoneCallback on_done) const;
+
+  absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request,
+                                                const CallOptions& options) const;
+  absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request,
+                                                    const CallOptions& options) const;
+  absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo(const CallOptions& options) const;
+  absl::StatusOr<v1::GetModelInfoResponse> GetModelInfo(const CallOptions& options) const;
+  absl::StatusOr<v1::GetLoadResponse> GetLoad(const CallOptions& options) const;
+  absl::StatusOr<v1::GetExpertLoadResponse> GetExpertLoad(const v1::GetExpertLoadRequest& request,
+                                                          const CallOptions& options) const;
+  absl::Status Abort(const v1::AbortRequest& request, const CallOptions& options) const;
+
+  // Asks grpc.health.v1.Health. OK if `service` (empty: the server as a whole) is SERVING,
+  // UNAVAILABLE if it is not, NOT_FOUND if the server does not know it.
+  absl::Status CheckHealth(const std::string& service, const CallOptions& options) const;
+
+ private:
+  struct Stubs;
+  class Call;
+  class GenerateReactor;
+
+  std::unique_ptr<Stubs> stubs_;
+};
+
+}  // namespace sluice::client

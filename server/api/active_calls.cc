@@ -1,0 +1,22 @@
+#include "api/active_calls.h"
+
+#include <algorithm>
+
+namespace sluice::api {
+
+int ActiveCalls::WaitUntilNone(absl::Duration timeout) {
+  // Longer ones overflow when they are added to the time.
+  const auto bounded = absl::ToChronoMilliseconds(std::min(timeout, absl::Hours(24 * 365)));
+  std::unique_lock<std::mutex> lock(mutex_);
+  changed_.wait_for(lock, bounded, [this] { return active_ == 0; });
+  return active_;
+}
+
+void ActiveCalls::Add(int change) {
+  // Notified under the lock: once it is released, the waiter may be gone.
+  std::lock_guard<std::mutex> lock(mutex_);
+  active_ += change;
+  if (active_ == 0) changed_.notify_all();
+}
+
+}  // namespace sluice::api

@@ -1,0 +1,38 @@
+// ActiveCalls: counts the streams that are under way, so that a shutdown can wait for them.
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+
+#include "absl/time/time.h"
+
+namespace sluice::api {
+
+// Thread-safe.
+class ActiveCalls {
+ public:
+  // Counts as one active call while it lives.
+  class Ticket {
+   public:
+    explicit Ticket(ActiveCalls& calls) : calls_(calls) { calls_.Add(1); }
+    ~Ticket() { calls_.Add(-1); }
+    Ticket(const Ticket&) = delete;
+    Ticket& operator=(const Ticket&) = delete;
+
+   private:
+    ActiveCalls& calls_;
+  };
+
+  // Waits until no call is active, at most `timeout`; returns how many still are.
+  int WaitUntilNone(absl::Duration timeout);
+
+ private:
+  void Add(int change);
+
+  // base::CondVar has no wait with a time limit.
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int active_ = 0;
+};
+
+}  // namespace sluice::api

@@ -1,0 +1,34 @@
+#include "api/unary_call.h"
+
+#include "absl/status/status.h"
+#include "api/call_record.h"
+#include "api/status_mapping.h"
+
+namespace sluice::api {
+
+grpc::ServerUnaryReactor* RunUnary(ApiContext& api, metrics::Method method,
+                                   grpc::CallbackServerContext& context,
+                                   const grpc::ByteBuffer& request, grpc::ByteBuffer& response,
+                                   UnaryHandler handler) {
+  // Request, response and reactor are valid until Finish, also if the client goes away.
+  grpc::ServerUnaryReactor* const reactor = context.DefaultReactor();
+  const absl::Time start_time = api.clock.Now();
+  const auto finish = [&api, method, start_time, reactor](const absl::Status& status) {
+    RecordUnary(api, method, start_time, status);
+    reactor->Finish(ToGrpcStatus(status));
+  };
+  const auto run = [&context, &request, &response, handler = std::move(handler), finish] {
+    if (context.IsCancelled()) return finish(absl::CancelledError("the call was cancelled"));
+    absl::StatusOr<grpc::ByteBuffer> result = handler(request);
+    if (result.ok()) response = *std::move(result);
+    finish(result.status());
+  };
+  if (request.Length() <= kMaxInlineBytes) {
+    run();
+  } else if (!api.text_thread.Run(run)) {
+    finish(absl::ResourceExhaustedError("too many long requests are waiting to be tokenized"));
+  }
+  return reactor;
+}
+
+}  // namespace sluice::api

@@ -1,0 +1,90 @@
+// AdmissionQueue: the way into the engine. A bounded queue of requests that wait, the cancellation
+// inbox, and, since only one lock keeps them in step with both, the ids in use and the EngineLoad.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "scheduler/departure_rate.h"
+#include "scheduler/engine_load.h"
+#include "scheduler/request.h"
+#include "scheduler/token_stream.h"
+
+namespace sluice::scheduler {
+
+// A request that was accepted.
+struct Arrival {
+  // In order of arrival, and never used again, as an id may be.
+  uint64_t number = 0;
+  Request request;
+  std::shared_ptr<TokenStream> stream;
+  absl::Time submitted_at;
+};
+
+// What has come in since the last Drain. Apply the arrivals first: a cancellation is of one of
+// them or of an older request (which may have ended meanwhile).
+struct Inbox {
+  std::vector<Arrival> arrivals;
+  std::vector<uint64_t> cancelled;
+};
+
+class AdmissionQueue {
+ public:
+  // The range of RetryDelay.
+  static constexpr absl::Duration kMinRetryDelay = absl::Milliseconds(100);
+  static constexpr absl::Duration kMaxRetryDelay = absl::Seconds(60);
+
+  // `clock` outlives the queue.
+  AdmissionQueue(int max_waiting_requests, const base::Clock& clock);
+
+  // From any thread; as in Engine. Submit takes any request that the caller found fit to run.
+  absl::Status Submit(Request request, std::shared_ptr<TokenStream> stream);
+  absl::Status Cancel(absl::string_view id);
+  EngineLoad Load() const;
+  absl::Duration RetryDelay() const;
+  // From now on Submit says UNAVAILABLE, and AwaitWork that it is time to stop.
+  void Close();
+
+  // From the engine thread. Returns when the inbox has something, at once if `busy`; false when
+  // the queue is closed.
+  bool AwaitWork(bool busy);
+
+  // Takes all that has come in.
+  Inbox Drain();
+
+  // The engine's state after a change: `load`, in which waiting_requests are those that it drained
+  // and has not yet admitted, and the ids of requests that ended. Returns the load with all that
+  // wait.
+  EngineLoad Update(const EngineLoad& load, absl::Span<const absl::string_view> ended_ids);
+
+ private:
+  // A request that waits or runs.
+  struct Live {
+    uint64_t number = 0;
+    bool cancelled = false;
+  };
+
+  const int max_waiting_requests_;
+  const base::Clock& clock_;
+
+  mutable base::Mutex mutex_;
+  base::CondVar changed_;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  uint64_t next_number_ ABSL_GUARDED_BY(mutex_) = 0;
+  Inbox inbox_ ABSL_GUARDED_BY(mutex_);
+  // waiting_requests counts the arrivals in the inbox too.
+  EngineLoad load_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_map<std::string, Live> live_ ABSL_GUARDED_BY(mutex_);
+  DepartureRate departures_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace sluice::scheduler

@@ -1,0 +1,35 @@
+// The kernels that this run of the tests uses: those of SLUICE_KERNELS, or the machine's best.
+#pragma once
+
+#include <random>
+#include <vector>
+
+#include "kernels/element_types.h"
+#include "kernels/kernel_set.h"
+
+namespace sluice::kernels {
+
+// SLUICE_KERNELS, or "".
+std::string Tier();
+
+// Kernels for the tier, with bf16 where the tier has it. The same object in every call.
+KernelSet& TestKernels();
+
+// The formats that TestKernels() can multiply in.
+std::vector<WeightFormat> Formats();
+
+// Numbers with mean 0 and deviation 1.
+std::vector<float> RandomFloats(size_t n, unsigned seed);
+
+// A source tensor with storage of its own, at an odd address.
+struct SourceMatrix {
+  SourceMatrix(ElementType type, int64_t rows, int64_t cols, unsigned seed);
+  SourceView view() const { return {type, rows, cols, bytes.data() + 1}; }
+
+  ElementType type;
+  int64_t rows;
+  int64_t cols;
+  std::vector<std::byte> bytes;
+};
+
+}  // namespace sluice::kernels

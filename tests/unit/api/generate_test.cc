@@ -1,0 +1,356 @@
+// Generate over a real connection: order of the stream, its ends, and what refuses it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "test_server.h"
+
+namespace sluice::api {
+namespace {
+
+using ::testing::ElementsAreArray;
+using testing::FakeTokenizer;
+using testing::TestServer;
+
+constexpr char kEndless[] = "a";
+
+struct Outcome {
+  grpc::Status status;
+  v1::Started started;
+  std::string text;
+  std::vector<int> token_ids;
+  v1::Finished finished;
+  // One letter a message: s(tarted), p(rompt logprobs), d(elta), f(inished).
+  std::string order;
+};
+
+void Add(const v1::GenerateResponse& message, Outcome& outcome) {
+  switch (message.event_case()) {
+    case v1::GenerateResponse::kStarted:
+      outcome.started = message.started();
+      outcome.order += 's';
+      break;
+    case v1::GenerateResponse::kPromptLogprobs:
+      outcome.order += 'p';
+      break;
+    case v1::GenerateResponse::kDelta:
+      outcome.text += message.delta().text();
+      outcome.token_ids.insert(outcome.token_ids.end(), message.delta().token_ids().begin(),
+                               message.delta().token_ids().end());
+      outcome.order += 'd';
+      break;
+    case v1::GenerateResponse::kFinished:
+      outcome.finished = message.finished();
+      outcome.order += 'f';
+      break;
+    case v1::GenerateResponse::EVENT_NOT_SET:
+      outcome.order += '?';
+  }
+}
+
+// One call, read as fast as possible by ReadAll, or message by message.
+class Call {
+ public:
+  Call(const TestServer& server, const v1::GenerateRequest& request) {
+    stub_ = server.generation();
+    reader_ = stub_->Generate(&context, request);
+  }
+
+  v1::GenerateResponse Next() {
+    v1::GenerateResponse message;
+    EXPECT_TRUE(reader_->Read(&message));
+    Add(message, outcome_);
+    return message;
+  }
+  Outcome ReadAll() {
+    v1::GenerateResponse message;
+    while (reader_->Read(&message)) Add(message, outcome_);
+    outcome_.status = reader_->Finish();
+    return outcome_;
+  }
+
+  grpc::ClientContext context;
+
+ private:
+  std::unique_ptr<v1::Generation::Stub> stub_;
+  std::unique_ptr<grpc::ClientReader<v1::GenerateResponse>> reader_;
+  Outcome outcome_;
+};
+
+// Whether `order` is s p? d* f.
+bool IsWholeStream(const std::string& order) {
+  const std::string deltas = order.substr(1, order.size() - 2);
+  return order.size() >= 2 && order.front() == 's' && order.back() == 'f' &&
+         deltas.find_first_not_of('d', deltas.find_first_of('p') == 0 ? 1 : 0) == std::string::npos;
+}
+
+TEST(GenerateTest, StreamsStartedThenDeltasThenFinished) {
+  TestServer server({.scripts = {"hello wörld~"}});
+  v1::GenerateRequest request = TestServer::Request(0);
+  request.set_request_id("mine");
+  const Outcome outcome = Call(server, request).ReadAll();
+  EXPECT_TRUE(outcome.status.ok()) << outcome.status.error_message();
+  EXPECT_TRUE(IsWholeStream(outcome.order)) << outcome.order;
+  EXPECT_EQ(outcome.started.request_id(), "mine");
+  EXPECT_EQ(outcome.started.prompt_tokens(), 2);
+  EXPECT_EQ(outcome.text, "hello wörld");
+  std::vector<int> expected = testing::Bytes("hello wörld");
+  expected.push_back(FakeTokenizer::kEos);
+  EXPECT_THAT(outcome.token_ids, ElementsAreArray(expected));
+  EXPECT_EQ(outcome.finished.reason(), v1::FINISH_REASON_STOP);
+  EXPECT_EQ(outcome.finished.stop_token_id(), FakeTokenizer::kEos);
+  EXPECT_EQ(outcome.finished.usage().generated_tokens(), 13);
+  EXPECT_EQ(server.Metric(R"(sluice_requests_total{code="OK",method="Generate"})") +
+                server.Metric(R"(sluice_requests_total{method="Generate",code="OK"})"),
+            0)
+      << "one of both series is there, with one call; the other counts -1";
+  EXPECT_EQ(server.Metric(R"(sluice_requests_finished_total{reason="stop"})"), 1);
+}
+
+TEST(GenerateTest, EndsAtMaxTokens) {
+  TestServer server({.scripts = {kEndless}});
+  v1::GenerateRequest request = TestServer::Request(0);
+  request.mutable_stopping()->set_max_tokens(7);
+  const Outcome outcome = Call(server, request).ReadAll();
+  EXPECT_TRUE(outcome.status.ok());
+  EXPECT_EQ(outcome.text, "aaaaaaa");
+  EXPECT_EQ(outcome.finished.reason(), v1::FINISH_REASON_LENGTH);
+}
+
+TEST(GenerateTest, AStopStringEndsTheAnswerAndFreesTheRequest) {
+  TestServer server({.scripts = {"one two END and on and on"}});
+  v1::GenerateRequest request = TestServer::Request(0);
+  request.mutable_stopping()->add_stop_strings(" END");
+  const Outcome outcome = Call(server, request).ReadAll();
+  EXPECT_TRUE(outcome.status.ok());
+  EXPECT_EQ(outcome.text, "one two");
+  EXPECT_EQ(outcome.finished.stop_string(), " END");
+  EXPECT_EQ(outcome.finished.usage().generated_tokens(), 11);
+  server.AwaitIdle();
+}
+
+TEST(GenerateTest, LogprobsComeWithTheTokensAndBeforeThemForThePrompt) {
+  TestServer server({.scripts = {"abc~"}});
+  v1::GenerateRequest request = TestServer::Request(0);
+  request.mutable_response()->set_logprobs(2);
+  request.mutable_response()->set_prompt_logprobs(0);
+  Call call(server, request);
+  EXPECT_TRUE(call.Next().has_started());
+  EXPECT_EQ(call.Next().prompt_logprobs().logprobs_size(), 1);
+  const v1::Delta delta = call.Next().delta();
+  ASSERT_GE(delta.logprobs_size(), 1);
+  EXPECT_EQ(delta.logprobs_size(), delta.token_ids_size());
+  EXPECT_EQ(delta.logprobs(0).text(), "a");
+  EXPECT_EQ(delta.logprobs(0).top_size(), 2);
+  EXPECT_TRUE(IsWholeStream(call.ReadAll().order));
+}
+
+TEST(GenerateTest, AReaderThatIsLateGetsFewerDeltasAndTheWholeAnswer) {
+  TestServer server({.scripts = {kEndless}});
+  v1::GenerateRequest request = TestServer::Request(0);
+  request.mutable_stopping()->set_max_tokens(2000);
+  Call call(server, request);
+  server.gate.Open();
+  call.Next();
+  // The engine does not wait for the reader.
+  server.AwaitIdle();
+  const Outcome outcome = call.ReadAll();
+  EXPECT_TRUE(IsWholeStream(outcome.order)) << outcome.order;
+  EXPECT_EQ(outcome.text, std::string(2000, 'a'));
+}
+
+TEST(GenerateTest, ManyStreamsEachGetTheirOwnAnswer) {
+  std::vector<std::string> scripts;
+  for (int i = 0; i < 24; ++i) {
+    scripts.push_back(absl::StrCat("answer number ", i, std::string(i * 7, '.'), "~"));
+  }
+  TestServer server({.scripts = scripts});
+  std::vector<Outcome> outcomes(scripts.size());
+  std::vector<std::thread> clients;
+  for (size_t i = 0; i < scripts.size(); ++i) {
+    clients.emplace_back(
+        [&, i] { outcomes[i] = Call(server, TestServer::Request(static_cast<int>(i))).ReadAll(); });
+  }
+  for (std::thread& client : clients) client.join();
+  for (size_t i = 0; i < scripts.size(); ++i) {
+    EXPECT_TRUE(outcomes[i].status.ok());
+    EXPECT_EQ(outcomes[i].text + "~", scripts[i]);
+  }
+  server.AwaitIdle();
+}
+
+TEST(GenerateTest, CancellingFreesTheRequest) {
+  TestServer server({.scripts = {kEndless}});
+  Call call(server, TestServer::Request(0));
+  call.Next();
+  call.Next();
+  server.gate.Close();
+  call.context.TryCancel();
+  EXPECT_EQ(call.ReadAll().status.error_code(), grpc::StatusCode::CANCELLED);
+  server.gate.Open();
+  server.AwaitIdle();
+  EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
+  EXPECT_EQ(server.Metric(R"(sluice_requests_finished_total{reason="cancelled"})"), 1);
+}
+
+TEST(GenerateTest, CancellingFreesARequestThatWaits) {
+  TestServer server(
+      {.scripts = {kEndless}, .limits = {.max_running_requests = 1, .max_context = 4096}});
+  server.gate.Close();
+  Call first(server, TestServer::Request(0));
+  server.gate.AwaitHeld();
+  Call second(server, TestServer::Request(0));
+  while (server.engine->Load().waiting_requests == 0) std::this_thread::yield();
+  second.context.TryCancel();
+  EXPECT_EQ(second.ReadAll().status.error_code(), grpc::StatusCode::CANCELLED);
+  first.context.TryCancel();
+  server.gate.Open();
+  EXPECT_EQ(first.ReadAll().status.error_code(), grpc::StatusCode::CANCELLED);
+  server.AwaitIdle();
+}
+
+TEST(GenerateTest, ADroppedConnectionFreesTheRequest) {
+  TestServer server({.scripts = {kEndless}});
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  {
+    grpc::ClientContext context;
+    const auto stub = v1::Generation::NewStub(grpc::CreateCustomChannel(
+        server.grpc->address(), grpc::InsecureChannelCredentials(), arguments));
+    const auto reader = stub->Generate(&context, TestServer::Request(0));
+    v1::GenerateResponse message;
+    EXPECT_TRUE(reader->Read(&message));
+  }
+  server.AwaitIdle();
+}
+
+TEST(GenerateTest, APassedDeadlineFreesTheRequest) {
+  TestServer server({.scripts = {kEndless}});
+  server.gate.Close();
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(50));
+  const auto stub = server.generation();
+  const auto reader = stub->Generate(&context, TestServer::Request(0));
+  v1::GenerateResponse message;
+  while (reader->Read(&message)) {
+  }
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  server.gate.Open();
+  server.AwaitIdle();
+}
+
+TEST(GenerateTest, AbortEndsTheStreamWithCancelled) {
+  TestServer server({.scripts = {kEndless}});
+  v1::GenerateRequest request = TestServer::Request(0);
+  request.set_request_id("doomed");
+  Call call(server, request);
+  call.Next();
+  const auto control = server.control();
+  const auto abort = [&](const std::string& id) {
+    grpc::ClientContext context;
+    v1::AbortRequest abort_request;
+    abort_request.set_request_id(id);
+    v1::AbortResponse response;
+    return control->Abort(&context, abort_request, &response).error_code();
+  };
+  EXPECT_EQ(abort("someone else"), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(abort(""), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(abort("doomed"), grpc::StatusCode::OK);
+  EXPECT_EQ(call.ReadAll().status.error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_EQ(abort("doomed"), grpc::StatusCode::NOT_FOUND);
+  server.AwaitIdle();
+}
+
+TEST(GenerateTest, OverloadIsRefusedBeforeAnyHeaderWithAHintWhenToComeBack) {
+  TestServer server(
+      {.scripts = {kEndless},
+       .limits = {.max_waiting_requests = 1, .max_running_requests = 1, .max_context = 4096}});
+  server.gate.Close();
+  Call running(server, TestServer::Request(0));
+  server.gate.AwaitHeld();
+  Call waiting(server, TestServer::Request(0));
+  while (server.engine->Load().waiting_requests == 0) std::this_thread::yield();
+
+  Call refused(server, TestServer::Request(0));
+  const Outcome outcome = refused.ReadAll();
+  EXPECT_EQ(outcome.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(outcome.order, "");
+  const auto& trailers = refused.context.GetServerTrailingMetadata();
+  const auto pushback = trailers.find("grpc-retry-pushback-ms");
+  ASSERT_NE(pushback, trailers.end());
+  int pushback_ms = 0;
+  ASSERT_TRUE(absl::SimpleAtoi(absl::string_view(pushback->second.data(), pushback->second.size()),
+                               &pushback_ms));
+  EXPECT_GT(pushback_ms, 0);
+  EXPECT_EQ(trailers.count("retry-after"), 1u);
+  google::rpc::Status details;
+  google::rpc::RetryInfo retry;
+  ASSERT_TRUE(details.ParseFromString(outcome.status.error_details()));
+  ASSERT_TRUE(details.details(0).UnpackTo(&retry));
+  EXPECT_EQ(retry.retry_delay().seconds() * 1000 + retry.retry_delay().nanos() / 1'000'000,
+            pushback_ms);
+  EXPECT_EQ(server.Metric(R"(sluice_admission_rejections_total{reason="queue_full"})"), 1);
+  running.context.TryCancel();
+  waiting.context.TryCancel();
+}
+
+TEST(GenerateTest, AnIdThatRunsAlreadyIsRefusedAndItsOwnerGoesOn) {
+  TestServer server({.scripts = {"ab~"}});
+  server.gate.Close();
+  v1::GenerateRequest request = TestServer::Request(0);
+  request.set_request_id("twice");
+  Call first(server, request);
+  server.gate.AwaitHeld();
+  EXPECT_EQ(Call(server, request).ReadAll().status.error_code(), grpc::StatusCode::ALREADY_EXISTS);
+  server.gate.Open();
+  EXPECT_EQ(first.ReadAll().text, "ab");
+  EXPECT_EQ(Call(server, request).ReadAll().text, "ab");
+}
+
+TEST(GenerateTest, StoppingTheEngineEndsStreamsWithUnavailable) {
+  TestServer server({.scripts = {kEndless}});
+  Call call(server, TestServer::Request(0));
+  call.Next();
+  server.engine->Stop();
+  EXPECT_EQ(call.ReadAll().status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(Call(server, TestServer::Request(0)).ReadAll().status.error_code(),
+            grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST(GenerateTest, WhileDrainingStreamsGoOnAndNewOnesAreRefused) {
+  TestServer server({.scripts = {"the end~"}});
+  server.gate.Close();
+  Call running(server, TestServer::Request(0));
+  server.gate.AwaitHeld();
+  server.slot.Drain();
+  EXPECT_EQ(Call(server, TestServer::Request(0)).ReadAll().status.error_code(),
+            grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(server.active_calls.WaitUntilNone(absl::ZeroDuration()), 1);
+  server.gate.Open();
+  EXPECT_EQ(running.ReadAll().text, "the end");
+  EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
+}
+
+TEST(GenerateTest, LongPromptsGoTheSameWay) {
+  TestServer server({.scripts = {"ok~"}, .limits = {.max_context = 40'000}});
+  v1::GenerateRequest request = TestServer::Request(0);
+  for (int i = 0; i < 30'000; ++i) request.mutable_token_ids()->add_ids(200);
+  request.mutable_stopping()->set_max_tokens(3);
+  EXPECT_EQ(Call(server, request).ReadAll().started.prompt_tokens(), 30'002);
+  request.mutable_token_ids()->add_ids(-1);
+  const Outcome outcome = Call(server, request).ReadAll();
+  EXPECT_EQ(outcome.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_TRUE(absl::StartsWith(outcome.status.error_message(), "token_ids.ids[30002]: "));
+}
+
+}  // namespace
+}  // namespace sluice::api

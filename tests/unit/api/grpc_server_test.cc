@@ -1,0 +1,223 @@
+// The port: health, loading, the unary methods, and bytes that are no requests.
+#include "api/grpc_server.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "api/wire_message.h"
+#include "test_server.h"
+
+namespace sluice::api {
+namespace {
+
+using ::testing::ElementsAre;
+using testing::FakeTokenizer;
+using testing::TestServer;
+
+// Calls `method` with `bytes` as its request, whatever they are.
+grpc::Status CallRaw(const TestServer& server, const std::string& method, const std::string& bytes,
+                     std::string* response = nullptr) {
+  grpc::GenericStub stub(server.channel);
+  grpc::CompletionQueue queue;
+  grpc::ClientContext context;
+  const grpc::Slice slice(bytes);
+  const auto call = stub.PrepareUnaryCall(&context, method, grpc::ByteBuffer(&slice, 1), &queue);
+  call->StartCall();
+  grpc::Status status;
+  grpc::ByteBuffer buffer;
+  call->Finish(&buffer, &status, nullptr);
+  void* tag;
+  bool ok;
+  EXPECT_TRUE(queue.Next(&tag, &ok));
+  grpc::Slice answer;
+  if (response != nullptr && status.ok() && buffer.DumpToSingleSlice(&answer).ok()) {
+    response->assign(reinterpret_cast<const char*>(answer.begin()), answer.size());
+  }
+  return status;
+}
+
+// What grpc.health.v1.Health/Check says of `service`: 1 is SERVING, 2 NOT_SERVING.
+int Health(const TestServer& server, const std::string& service) {
+  std::string request;
+  if (!service.empty()) request = absl::StrCat("\x0A", std::string(1, service.size()), service);
+  std::string response;
+  const auto status = CallRaw(server, "/grpc.health.v1.Health/Check", request, &response);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  return response.size() == 2 ? response[1] : 0;
+}
+
+template <typename Request, typename Response>
+Response CallOk(grpc::Status (v1::Control::Stub::*method)(grpc::ClientContext*, const Request&,
+                                                          Response*),
+                const TestServer& server, const Request& request = {}) {
+  grpc::ClientContext context;
+  Response response;
+  const auto status = (server.control().get()->*method)(&context, request, &response);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  return response;
+}
+
+TEST(GrpcServerTest, WhileTheModelLoadsItIsAliveButNotReady) {
+  TestServer server({.scripts = {"a~"}, .ready = false});
+  EXPECT_EQ(Health(server, ""), 1);
+  EXPECT_EQ(Health(server, "sluice.v1.Generation"), 2);
+  EXPECT_EQ(Health(server, "sluice.v1.Control"), 2);
+  EXPECT_FALSE(CallOk(&v1::Control::Stub::GetServerInfo, server).ready());
+  for (const char* method : {"Generation/Generate", "Generation/Tokenize", "Generation/Detokenize",
+                             "Control/GetModelInfo", "Control/GetLoad", "Control/GetExpertLoad"}) {
+    const auto status = CallRaw(server, absl::StrCat("/sluice.v1.", method), "");
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE) << method;
+    EXPECT_EQ(status.error_message(), "the model is loading") << method;
+  }
+  EXPECT_EQ(server.Metric(R"(sluice_admission_rejections_total{reason="loading"})"), 1);
+
+  server.MakeReady();
+  EXPECT_EQ(Health(server, ""), 1);
+  EXPECT_EQ(Health(server, "sluice.v1.Generation"), 1);
+  EXPECT_EQ(Health(server, "sluice.v1.Control"), 1);
+  EXPECT_TRUE(CallOk(&v1::Control::Stub::GetServerInfo, server).ready());
+  EXPECT_TRUE(
+      CallRaw(server, "/sluice.v1.Generation/Generate", TestServer::Request(0).SerializeAsString())
+          .error_code() != grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST(GrpcServerTest, TellsWhatItIs) {
+  TestServer server({.scripts = {"a~"}});
+  const auto info = CallOk(&v1::Control::Stub::GetServerInfo, server);
+  EXPECT_EQ(info.version(), "1.2.3");
+  EXPECT_EQ(info.start_time().seconds(), 1'000'000'000);
+  EXPECT_EQ(info.num_threads(), 2);
+  EXPECT_EQ(info.isa(), "avx512");
+  EXPECT_THAT(info.kernels(), ElementsAre("gemm: x"));
+  EXPECT_EQ(CallOk(&v1::Control::Stub::GetModelInfo, server).name(), "fake");
+}
+
+TEST(GrpcServerTest, TellsHowBusyItIs) {
+  TestServer server({.scripts = {"abc~"}});
+  server.gate.Close();
+  grpc::ClientContext context;
+  const auto stub = server.generation();
+  const auto reader = stub->Generate(&context, TestServer::Request(0));
+  server.gate.AwaitHeld();
+  auto load = CallOk(&v1::Control::Stub::GetLoad, server);
+  EXPECT_EQ(load.running_requests(), 1);
+  EXPECT_EQ(load.total_kv_blocks(), 4096);
+  EXPECT_EQ(load.free_kv_blocks(), 4095);
+  EXPECT_DOUBLE_EQ(load.kv_cache_usage(), 1.0 / 4096);
+  EXPECT_EQ(load.max_waiting_requests(), 256);
+  EXPECT_EQ(load.max_running_requests(), 64);
+  server.gate.Open();
+  v1::GenerateResponse message;
+  while (reader->Read(&message)) {
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  load = CallOk(&v1::Control::Stub::GetLoad, server);
+  EXPECT_EQ(load.running_requests(), 0);
+  EXPECT_EQ(load.prompt_tokens(), 2);
+  EXPECT_EQ(load.generated_tokens(), 4);
+  EXPECT_EQ(load.kv_cache_usage(), 0);
+
+  // The last token is drawn, but not computed: the experts have seen 0, 0, a, b and c.
+  const auto experts = CallOk(&v1::Control::Stub::GetExpertLoad, server);
+  ASSERT_EQ(experts.layers_size(), 1);
+  EXPECT_EQ(experts.steps(), 4);
+  EXPECT_THAT(experts.layers(0).tokens(), ElementsAre(2, 1, 1, 1));
+}
+
+TEST(GrpcServerTest, ExpertLoadOfALayerThatHasNoneIsInvalid) {
+  TestServer server({.scripts = {"abc~"}});
+  v1::GetExpertLoadRequest request;
+  request.add_layers(0);
+  EXPECT_EQ(CallOk(&v1::Control::Stub::GetExpertLoad, server, request).layers_size(), 1);
+  for (const int layer : {1, -1}) {
+    v1::GetExpertLoadRequest wrong = request;
+    wrong.add_layers(layer);
+    const auto status =
+        CallRaw(server, "/sluice.v1.Control/GetExpertLoad", wrong.SerializeAsString());
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_TRUE(absl::StartsWith(status.error_message(), "layers[1]: ")) << status.error_message();
+  }
+}
+
+TEST(GrpcServerTest, TokenizesShortAndLongTexts) {
+  TestServer server({.scripts = {"a~"}});
+  const auto stub = server.generation();
+  for (const int size : {3, 1'000'000}) {
+    grpc::ClientContext context;
+    v1::TokenizeRequest request;
+    request.set_text(std::string(size, 'x'));
+    v1::TokenizeResponse response;
+    ASSERT_TRUE(stub->Tokenize(&context, request, &response).ok());
+    EXPECT_EQ(response.token_ids_size(), size + 1);
+  }
+  grpc::ClientContext context;
+  v1::DetokenizeRequest request;
+  request.add_token_ids(FakeTokenizer::kBos);
+  request.add_token_ids('x');
+  v1::DetokenizeResponse response;
+  ASSERT_TRUE(stub->Detokenize(&context, request, &response).ok());
+  EXPECT_EQ(response.text(), "x");
+}
+
+TEST(GrpcServerTest, GarbageIsRefusedAndTheServerGoesOn) {
+  TestServer server({.scripts = {"a~"}});
+  const struct {
+    std::string method;
+    std::string bytes;
+    std::string message;
+  } rows[] = {
+      {"Generation/Generate", "\x1A\x02\xFF\xFE", "text: is not UTF-8"},
+      {"Generation/Tokenize", "\x12\x01\x80", "text: is not UTF-8"},
+      {"Generation/Generate", std::string("\x1A\xFFgarbage", 9),
+       "the request is not a sluice.v1.GenerateRequest message"},
+      {"Generation/Detokenize", "\xFF", "the request is not a sluice.v1.DetokenizeRequest message"},
+      {"Control/Abort", "\x0A\x01\x80", "request_id: is not UTF-8"},
+      {"Control/GetLoad", "\xFF", "the request is not a sluice.v1.GetLoadRequest message"},
+      {"Generation/Generate", "\x1A" + std::string("\xA0\x8D\x06") + std::string(100'000, '\xFF'),
+       "text: is not UTF-8"},
+  };
+  for (const auto& row : rows) {
+    const auto status = CallRaw(server, absl::StrCat("/sluice.v1.", row.method), row.bytes);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << row.message;
+    EXPECT_EQ(status.error_message(), row.message);
+  }
+  EXPECT_EQ(CallRaw(server, "/sluice.v1.Generation/NoSuchMethod", "").error_code(),
+            grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_EQ(Health(server, "sluice.v1.Generation"), 1);
+}
+
+TEST(GrpcServerTest, AMessageBeyondTheLimitIsRefused) {
+  TestServer server({.scripts = {"a~"}, .grpc = {.max_message_bytes = 100'000}});
+  for (const char* method : {"Generation/Generate", "Generation/Tokenize"}) {
+    const auto status =
+        CallRaw(server, absl::StrCat("/sluice.v1.", method), std::string(5 * 1024 * 1024, 'x'));
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << status.error_message();
+  }
+  EXPECT_EQ(Health(server, ""), 1);
+}
+
+TEST(GrpcServerTest, OnePortIsForOneServer) {
+  TestServer server({.scripts = {"a~"}});
+  EXPECT_TRUE(absl::StartsWith(server.grpc->address(), "127.0.0.1:"));
+  EXPECT_FALSE(absl::EndsWith(server.grpc->address(), ":0"));
+  const ServerFacts facts;
+  metrics::ServerMetrics metrics({});
+  ModelSlot slot;
+  ActiveCalls active_calls;
+  TextThread text_thread(1);
+  ApiContext api{facts, base::Clock::System(), metrics.requests(), slot, active_calls, text_thread};
+  for (const std::string& address : {server.grpc->address(), std::string("no such host:1"),
+                                     std::string("127.0.0.1:99999"), std::string("")}) {
+    const absl::Status status = GrpcServer::Start(address, {}, api).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << address;
+    EXPECT_TRUE(absl::StrContains(status.message(), address)) << status;
+  }
+}
+
+}  // namespace
+}  // namespace sluice::api

@@ -1,0 +1,328 @@
+#include "api/request_parser.h"
+
+#include <gmock/gmock.h>
+#include <google/protobuf/text_format.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "api/status_mapping.h"
+#include "fake_tokenizer.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+
+namespace sluice::api {
+namespace {
+
+using testing::Bytes;
+using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
+using testing::FakeTokenizer;
+
+constexpr int kVocabSize = 1000;
+constexpr int kMaxContext = 64;
+
+template <typename Message>
+Message FromText(const std::string& text) {
+  Message message;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message)) << text;
+  return message;
+}
+
+std::string Repeat(const std::string& text, int n) {
+  return absl::StrJoin(std::vector<std::string>(n, text), "");
+}
+
+// The field that the BadRequest detail names; empty if there is none.
+std::string FieldOf(const absl::Status& status) {
+  google::rpc::Status details;
+  google::rpc::BadRequest bad_request;
+  if (!details.ParseFromString(ToGrpcStatus(status).error_details()) ||
+      details.details_size() != 1 || !details.details(0).UnpackTo(&bad_request)) {
+    return "";
+  }
+  return bad_request.field_violations(0).field();
+}
+
+class RequestParserTest : public ::testing::Test {
+ protected:
+  RequestParserTest() {
+    auto chat_template = tokenizer::ChatTemplate::Parse(
+        "{% for m in messages %}{{ '<' + m.role + '>' + m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}",
+        {});
+    EXPECT_TRUE(chat_template.ok()) << chat_template.status();
+    chat_template_ = *std::move(chat_template);
+    facts_.name = "demo";
+    facts_.vocab_size = kVocabSize;
+    facts_.max_context = kMaxContext;
+    facts_.default_max_tokens = 16;
+    facts_.defaults.eos_token_ids = {FakeTokenizer::kEos};
+    facts_.tokenizer = &tokenizer_;
+    facts_.chat_template = chat_template_.get();
+  }
+
+  absl::StatusOr<ParsedRequest> Generate(const std::string& text) const {
+    return ParseGenerate(FromText<v1::GenerateRequest>(text), facts_, {"made-up", 42});
+  }
+  ParsedRequest MustGenerate(const std::string& text) const {
+    auto parsed = Generate(text);
+    EXPECT_TRUE(parsed.ok()) << text << ": " << parsed.status();
+    return parsed.ok() ? *std::move(parsed) : ParsedRequest();
+  }
+
+  FakeTokenizer tokenizer_;
+  std::unique_ptr<tokenizer::ChatTemplate> chat_template_;
+  ModelFacts facts_;
+};
+
+TEST_F(RequestParserTest, RefusesWhatIsWrongAndNamesTheField) {
+  const struct {
+    std::string request;
+    std::string field;
+  } rows[] = {
+      {"", "prompt"},
+      {"request_id: '' text: 'a'", "request_id"},
+      {"request_id: 'a\\tb' text: 'a'", "request_id"},
+      {"request_id: 'caf\\303\\251' text: 'a'", "request_id"},
+      {"request_id: '\\177' text: 'a'", "request_id"},
+      {absl::StrCat("request_id: '", Repeat("x", 129), "' text: 'a'"), "request_id"},
+      {"text: '' add_special_tokens: false", "text"},
+      {"text: 'a\\002'", "text"},
+      {"text: 'a\\001'", "text"},
+      {absl::StrCat("text: '", Repeat("x", 63), "'"), "text"},
+      {absl::StrCat("text: '", Repeat("x", 64), "' add_special_tokens: false"), "text"},
+      {absl::StrCat("text: '", Repeat("x", 100'000), "'"), "text"},
+      {"token_ids {}", "token_ids"},
+      {"token_ids { ids: -1 }", "token_ids.ids[0]"},
+      {"token_ids { ids: 1000 }", "token_ids.ids[0]"},
+      {"token_ids { ids: [1, 2, 2147483647] }", "token_ids.ids[2]"},
+      {"token_ids { ids: [1, -2147483648] }", "token_ids.ids[1]"},
+      {absl::StrCat("token_ids { ", Repeat("ids: 5 ", 64), "}"), "token_ids"},
+      {"chat {}", "chat.messages"},
+      {"chat { messages { content: 'a' } }", "chat.messages[0].role"},
+      {"chat { messages { role: 'u' } messages {} }", "chat.messages[1].role"},
+      {"chat { messages { role: 'u' content: '\\002' } }", "chat"},
+      {absl::StrCat("chat { messages { role: 'u' content: '", Repeat("x", 64), "' } }"), "chat"},
+      {"text: 'a' sampling { temperature: nan }", "sampling.temperature"},
+      {"text: 'a' sampling { temperature: inf }", "sampling.temperature"},
+      {"text: 'a' sampling { temperature: -inf }", "sampling.temperature"},
+      {"text: 'a' sampling { temperature: -0.1 }", "sampling.temperature"},
+      {"text: 'a' sampling { temperature: 100.1 }", "sampling.temperature"},
+      {"text: 'a' sampling { top_k: -1 }", "sampling.top_k"},
+      {"text: 'a' sampling { top_k: -2147483648 }", "sampling.top_k"},
+      {"text: 'a' sampling { top_p: nan }", "sampling.top_p"},
+      {"text: 'a' sampling { top_p: inf }", "sampling.top_p"},
+      {"text: 'a' sampling { top_p: 0 }", "sampling.top_p"},
+      {"text: 'a' sampling { top_p: -0.5 }", "sampling.top_p"},
+      {"text: 'a' sampling { top_p: 1.01 }", "sampling.top_p"},
+      {"text: 'a' sampling { min_p: nan }", "sampling.min_p"},
+      {"text: 'a' sampling { min_p: -inf }", "sampling.min_p"},
+      {"text: 'a' sampling { min_p: -0.01 }", "sampling.min_p"},
+      {"text: 'a' sampling { min_p: 1.5 }", "sampling.min_p"},
+      {"text: 'a' stopping { max_tokens: 0 }", "stopping.max_tokens"},
+      {"text: 'a' stopping { max_tokens: -1 }", "stopping.max_tokens"},
+      {"text: 'a' stopping { max_tokens: -2147483648 }", "stopping.max_tokens"},
+      {"text: 'a' stopping { max_tokens: 63 }", "stopping.max_tokens"},
+      {"text: 'a' stopping { max_tokens: 2147483647 }", "stopping.max_tokens"},
+      {"text: 'a' stopping { stop_token_ids: -1 }", "stopping.stop_token_ids[0]"},
+      {"text: 'a' stopping { stop_token_ids: [1, 1000] }", "stopping.stop_token_ids[1]"},
+      {absl::StrCat("text: 'a' stopping { ", Repeat("stop_token_ids: 1 ", 65), "}"),
+       "stopping.stop_token_ids"},
+      {"text: 'a' stopping { stop_strings: '' }", "stopping.stop_strings[0]"},
+      {"text: 'a' stopping { stop_strings: ['a', ''] }", "stopping.stop_strings[1]"},
+      {absl::StrCat("text: 'a' stopping { stop_strings: '", Repeat("x", 257), "' }"),
+       "stopping.stop_strings[0]"},
+      {absl::StrCat("text: 'a' stopping { ", Repeat("stop_strings: 'x' ", 17), "}"),
+       "stopping.stop_strings"},
+      {"text: 'a' response { logprobs: -1 }", "response.logprobs"},
+      {"text: 'a' response { logprobs: 21 }", "response.logprobs"},
+      {"text: 'a' response { logprobs: 2147483647 }", "response.logprobs"},
+      {"text: 'a' response { prompt_logprobs: -1 }", "response.prompt_logprobs"},
+      {"text: 'a' response { prompt_logprobs: 21 }", "response.prompt_logprobs"},
+  };
+  for (const auto& row : rows) {
+    const absl::Status status = Generate(row.request).status();
+    const std::string shown = row.request.substr(0, 80);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << shown << ": " << status;
+    EXPECT_EQ(FieldOf(status), row.field) << shown;
+    EXPECT_TRUE(absl::StartsWith(status.message(), absl::StrCat(row.field, ": "))) << status;
+  }
+}
+
+TEST_F(RequestParserTest, AcceptsTheBoundsOfEveryRange) {
+  const std::string rows[] = {
+      "text: ''",
+      "text: '' add_special_tokens: true",
+      "text: 'a' model: 'demo'",
+      "request_id: '~ a !' text: 'a'",
+      absl::StrCat("request_id: '", Repeat("x", 128), "' text: 'a'"),
+      absl::StrCat("text: '", Repeat("x", 62), "'"),
+      absl::StrCat("text: '", Repeat("x", 63), "' add_special_tokens: false"),
+      "token_ids { ids: [0, 999] }",
+      absl::StrCat("token_ids { ", Repeat("ids: 5 ", 63), "}"),
+      "chat { messages { role: 'u' } }",
+      "text: 'a' sampling { temperature: 0 }",
+      "text: 'a' sampling { temperature: -0.0 }",
+      "text: 'a' sampling { temperature: 1e-45 }",
+      "text: 'a' sampling { temperature: 100 }",
+      "text: 'a' sampling { top_k: 0 }",
+      "text: 'a' sampling { top_k: 2147483647 }",
+      "text: 'a' sampling { top_p: 1e-45 }",
+      "text: 'a' sampling { top_p: 1 }",
+      "text: 'a' sampling { min_p: 0 }",
+      "text: 'a' sampling { min_p: 1 }",
+      "text: 'a' sampling { seed: 0 }",
+      "text: 'a' sampling { seed: 18446744073709551615 }",
+      "text: 'a' stopping { max_tokens: 1 }",
+      "text: 'a' stopping { max_tokens: 62 }",
+      "text: 'a' stopping { stop_token_ids: [0, 999] }",
+      absl::StrCat("text: 'a' stopping { ", Repeat("stop_token_ids: 1 ", 64), "}"),
+      absl::StrCat("text: 'a' stopping { stop_strings: '", Repeat("x", 256), "' }"),
+      absl::StrCat("text: 'a' stopping { ", Repeat("stop_strings: 'x' ", 16), "}"),
+      "text: 'a' response { logprobs: 0 prompt_logprobs: 0 }",
+      "text: 'a' response { logprobs: 20 prompt_logprobs: 20 }",
+  };
+  for (const std::string& row : rows) {
+    EXPECT_TRUE(Generate(row).ok()) << row.substr(0, 80) << ": " << Generate(row).status();
+  }
+}
+
+TEST_F(RequestParserTest, AnotherModelIsNotFound) {
+  for (const char* name : {"other", "", "Demo", "demo "}) {
+    const absl::Status status = Generate(absl::StrCat("text: 'a' model: '", name, "'")).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << name;
+    EXPECT_TRUE(absl::StartsWith(status.message(), "model: ")) << status;
+  }
+}
+
+TEST_F(RequestParserTest, AbsentFieldsGetTheirDefaults) {
+  const ParsedRequest parsed = MustGenerate("text: 'ab'");
+  const scheduler::Request& request = parsed.request;
+  EXPECT_EQ(request.id, "made-up");
+  EXPECT_THAT(request.prompt, ElementsAre(FakeTokenizer::kBos, 'a', 'b'));
+  EXPECT_EQ(request.sampling.temperature, 0);
+  EXPECT_EQ(request.sampling.top_k, 0);
+  EXPECT_EQ(request.sampling.top_p, 1);
+  EXPECT_EQ(request.sampling.min_p, 0);
+  EXPECT_EQ(request.sampling.seed, 42u);
+  EXPECT_EQ(request.max_tokens, 16);
+  EXPECT_THAT(request.stop_token_ids, ElementsAre(FakeTokenizer::kEos));
+  EXPECT_EQ(request.logprobs, std::nullopt);
+  EXPECT_EQ(request.prompt_logprobs, std::nullopt);
+  EXPECT_TRUE(parsed.stop_strings.empty());
+  EXPECT_TRUE(parsed.skip_special_tokens);
+}
+
+TEST_F(RequestParserTest, GivenFieldsAreTaken) {
+  const ParsedRequest parsed = MustGenerate(
+      "request_id: 'r' token_ids { ids: [7, 8] } "
+      "sampling { temperature: 0.5 top_k: 3 top_p: 0.25 min_p: 0.125 seed: 9 } "
+      "stopping { max_tokens: 5 stop_token_ids: [9, 3, 9] stop_strings: ['x', 'y'] "
+      "ignore_eos: true } "
+      "response { logprobs: 2 prompt_logprobs: 1 skip_special_tokens: false }");
+  const scheduler::Request& request = parsed.request;
+  EXPECT_EQ(request.id, "r");
+  EXPECT_THAT(request.prompt, ElementsAre(7, 8));
+  EXPECT_EQ(request.sampling.temperature, 0.5f);
+  EXPECT_EQ(request.sampling.top_k, 3);
+  EXPECT_EQ(request.sampling.top_p, 0.25f);
+  EXPECT_EQ(request.sampling.min_p, 0.125f);
+  EXPECT_EQ(request.sampling.seed, 9u);
+  EXPECT_EQ(request.max_tokens, 5);
+  EXPECT_THAT(request.stop_token_ids, ElementsAre(3, 9));
+  EXPECT_EQ(request.logprobs, 2);
+  EXPECT_EQ(request.prompt_logprobs, 1);
+  EXPECT_THAT(parsed.stop_strings, ElementsAre("x", "y"));
+  EXPECT_FALSE(parsed.skip_special_tokens);
+}
+
+TEST_F(RequestParserTest, GenerationConfigCountsOnlyIfItSamples) {
+  facts_.defaults.temperature = 0.7f;
+  facts_.defaults.top_k = 20;
+  facts_.defaults.top_p = 0.8f;
+  facts_.defaults.min_p = 0.1f;
+  EXPECT_EQ(MustGenerate("text: 'a'").request.sampling.temperature, 0);
+  EXPECT_EQ(MustGenerate("text: 'a'").request.sampling.top_k, 0);
+  facts_.defaults.do_sample = true;
+  const auto sampling = MustGenerate("text: 'a' sampling { top_p: 0.5 }").request.sampling;
+  EXPECT_EQ(sampling.temperature, 0.7f);
+  EXPECT_EQ(sampling.top_k, 20);
+  EXPECT_EQ(sampling.top_p, 0.5f);
+  EXPECT_EQ(sampling.min_p, 0.1f);
+  // Zero means zero.
+  EXPECT_EQ(MustGenerate("text: 'a' sampling { temperature: 0 }").request.sampling.temperature, 0);
+}
+
+TEST_F(RequestParserTest, TheDefaultOfMaxTokensIsCutToTheContext) {
+  EXPECT_EQ(MustGenerate(absl::StrCat("text: '", Repeat("x", 60), "'")).request.max_tokens, 3);
+  facts_.defaults.max_new_tokens = 30;
+  EXPECT_EQ(MustGenerate("text: 'a'").request.max_tokens, 30);
+  facts_.defaults.max_new_tokens = 5000;
+  EXPECT_EQ(MustGenerate("text: 'a'").request.max_tokens, 62);
+}
+
+TEST_F(RequestParserTest, ChatIsRenderedAndEncodedWithoutSpecialTokens) {
+  const std::string messages = "messages { role: 'u' content: 'hi' }";
+  EXPECT_THAT(MustGenerate(absl::StrCat("chat {", messages, "}")).request.prompt,
+              ElementsAreArray(Bytes("<u>hi<assistant>")));
+  EXPECT_THAT(MustGenerate(absl::StrCat("add_special_tokens: true chat {", messages,
+                                        " add_generation_prompt: false }"))
+                  .request.prompt,
+              ElementsAreArray(Bytes("<u>hi")));
+}
+
+TEST_F(RequestParserTest, ChatWithoutATemplateIsAFailedPrecondition) {
+  facts_.chat_template = nullptr;
+  facts_.chat_unavailable_reason = "line 3, column 7: no such filter";
+  for (const char* request : {"chat { messages { role: 'u' } }", "chat {}"}) {
+    const absl::Status status = Generate(request).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_TRUE(absl::StrContains(status.message(), "line 3, column 7")) << status;
+  }
+  EXPECT_TRUE(Generate("text: 'a'").ok());
+}
+
+TEST_F(RequestParserTest, LogprobsNeverAskForMoreTokensThanThereAre) {
+  facts_.vocab_size = 5;
+  EXPECT_EQ(MustGenerate("token_ids { ids: 1 } response { logprobs: 20 }").request.logprobs, 5);
+}
+
+TEST_F(RequestParserTest, TokenizeGivesIdsAndTheRenderedPrompt) {
+  const auto run = [&](const std::string& text) {
+    return RunTokenize(FromText<v1::TokenizeRequest>(text), facts_);
+  };
+  EXPECT_THAT(run("text: 'ab'")->token_ids(), ElementsAre(FakeTokenizer::kBos, 'a', 'b'));
+  EXPECT_THAT(run("text: 'ab' add_special_tokens: false")->token_ids(), ElementsAre('a', 'b'));
+  EXPECT_EQ(run("text: 'ab'")->rendered_prompt(), "");
+  const auto chat = run("chat { messages { role: 'u' content: 'hi' } }");
+  EXPECT_EQ(chat->rendered_prompt(), "<u>hi<assistant>");
+  EXPECT_THAT(chat->token_ids(), ElementsAreArray(Bytes("<u>hi<assistant>")));
+  // Longer than the context: nothing is generated, so that does not matter.
+  EXPECT_EQ(run(absl::StrCat("text: '", Repeat("x", 500), "'"))->token_ids_size(), 501);
+  EXPECT_EQ(FieldOf(run("").status()), "input");
+  EXPECT_EQ(FieldOf(run("text: '\\002'").status()), "text");
+  EXPECT_EQ(FieldOf(run("chat {}").status()), "chat.messages");
+  EXPECT_EQ(run("text: 'a' model: 'x'").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(RequestParserTest, DetokenizeGivesTextAndPassesOverIdsWithoutToken) {
+  const auto run = [&](const std::string& text) {
+    return RunDetokenize(FromText<v1::DetokenizeRequest>(text), facts_);
+  };
+  EXPECT_EQ(run("token_ids: [256, 104, 700, 105]")->text(), "hi");
+  EXPECT_EQ(run("token_ids: [256, 104] skip_special_tokens: false")->text(), "<bos>h");
+  EXPECT_EQ(run("token_ids: 195")->text(), "\uFFFD");
+  EXPECT_EQ(run("")->text(), "");
+  EXPECT_EQ(FieldOf(run("token_ids: [1, 1000]").status()), "token_ids[1]");
+  EXPECT_EQ(FieldOf(run("token_ids: -1").status()), "token_ids[0]");
+  EXPECT_EQ(run("model: 'x'").status().code(), absl::StatusCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace sluice::api

@@ -1,0 +1,132 @@
+#include "test_server.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+
+#include <cstdlib>
+#include <thread>
+#include <utility>
+
+#include "base/check.h"
+
+namespace sluice::testing {
+namespace {
+
+constexpr int kVocabSize = 1000;
+// Prompts are {number of the script, any token}.
+constexpr int kPromptTokens = 2;
+
+FakeModelRunner::Options RunnerOptions(const std::vector<std::string>& scripts, StepGate& gate) {
+  FakeModelRunner::Options options;
+  options.num_kv_blocks = 4096;
+  options.next_token = [&scripts](absl::Span<const TokenId> context) -> TokenId {
+    const std::string& script = scripts[context[0]];
+    const size_t next = context.size() - kPromptTokens;
+    // A tilde stands for the end token.
+    const char byte = script[std::min(next, script.size() - 1)];
+    return byte == '~' ? FakeTokenizer::kEos : static_cast<uint8_t>(byte);
+  };
+  options.on_run = [&gate](absl::Span<const model::SequenceStep>) { gate.Pass(); };
+  return options;
+}
+
+}  // namespace
+
+void StepGate::Pass() {
+  base::MutexLock lock(mutex_);
+  held_ = closed_;
+  changed_.NotifyAll();
+  while (closed_) changed_.Wait(mutex_);
+  held_ = false;
+}
+
+void StepGate::AwaitHeld() {
+  base::MutexLock lock(mutex_);
+  while (!held_) changed_.Wait(mutex_);
+}
+
+void StepGate::Set(bool closed) {
+  base::MutexLock lock(mutex_);
+  closed_ = closed;
+  changed_.NotifyAll();
+}
+
+TestServer::TestServer(Options options)
+    : options_(std::move(options)),
+      metrics_({"0.0.0", "compiler", "isa"}),
+      expert_load_(metrics_.AddExpertLoad({0}, FakeModelRunner::kNumExperts, 1,
+                                          metrics::ExpertMetrics::kPerExpert)),
+      engine_metrics_(metrics_.Engine(expert_load_)),
+      runner_(RunnerOptions(options_.scripts, gate)),
+      facts_{"1.2.3",    absl::FromUnixSeconds(1'000'000'000), 2, "a processor", "avx512",
+             {"gemm: x"}},
+      text_thread_(16),
+      api_{facts_, base::Clock::System(), metrics_.requests(), slot, active_calls, text_thread_} {
+  auto started = api::GrpcServer::Start("127.0.0.1:0", options_.grpc, api_);
+  CHECK(started.ok());
+  grpc = *std::move(started);
+  channel = grpc::CreateChannel(grpc->address(), grpc::InsecureChannelCredentials());
+  scheduler::EngineOptions engine_options;
+  engine_options.limits = options_.limits;
+  engine_options.runner = &runner_;
+  engine_options.metrics = &engine_metrics_;
+  engine = std::make_unique<scheduler::Engine>(engine_options);
+  engine->Start();
+  if (options_.ready) MakeReady();
+}
+
+TestServer::~TestServer() {
+  gate.Open();
+  engine->Stop();
+  grpc->Shutdown(absl::ZeroDuration());
+}
+
+void TestServer::MakeReady() {
+  model_.facts.name = "fake";
+  model_.facts.vocab_size = kVocabSize;
+  model_.facts.max_context = options_.limits.max_context;
+  model_.facts.default_max_tokens = 1000;
+  model_.facts.defaults.eos_token_ids = {FakeTokenizer::kEos};
+  model_.facts.tokenizer = &tokenizer_;
+  model_.facts.chat_unavailable_reason = "there is none";
+  model_.info.set_name("fake");
+  model_.engine = engine.get();
+  model_.limits = options_.limits;
+  model_.expert_load = &expert_load_;
+  slot.Publish(&model_);
+  grpc->SetReady(true);
+}
+
+void TestServer::AwaitIdle() {
+  for (;;) {
+    const scheduler::EngineLoad load = engine->Load();
+    if (load.waiting_requests == 0 && load.running_requests == 0 &&
+        load.free_kv_blocks == load.total_kv_blocks) {
+      return;
+    }
+    std::this_thread::yield();
+  }
+}
+
+double TestServer::Metric(const std::string& series) const {
+  const std::string text = "\n" + metrics_.Text();
+  const size_t at = text.find("\n" + series + " ");
+  return at == std::string::npos ? -1 : std::strtod(&text[at + series.size() + 2], nullptr);
+}
+
+std::unique_ptr<v1::Generation::Stub> TestServer::generation() const {
+  return v1::Generation::NewStub(channel);
+}
+
+std::unique_ptr<v1::Control::Stub> TestServer::control() const {
+  return v1::Control::NewStub(channel);
+}
+
+v1::GenerateRequest TestServer::Request(int script) {
+  v1::GenerateRequest request;
+  request.mutable_token_ids()->add_ids(script);
+  request.mutable_token_ids()->add_ids(0);
+  return request;
+}
+
+}  // namespace sluice::testing

@@ -1,0 +1,89 @@
+// TestServer: the api on a loopback port, over the real engine and a model that says what a test
+// scripted.
+#pragma once
+
+#include <grpcpp/channel.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api/grpc_server.h"
+#include "base/mutex.h"
+#include "fake_tokenizer.h"
+#include "metrics/server_metrics.h"
+#include "scheduler/engine.h"
+#include "sluice/v1/control.grpc.pb.h"
+#include "sluice/v1/generation.grpc.pb.h"
+#include "support/fake_model_runner.h"
+
+namespace sluice::testing {
+
+// Lets the steps of the engine through, or holds them. Thread-safe.
+class StepGate {
+ public:
+  void Close() { Set(true); }
+  void Open() { Set(false); }
+  // Called by the engine thread at the beginning of each step.
+  void Pass();
+  // Waits until a step is held.
+  void AwaitHeld();
+
+ private:
+  void Set(bool closed);
+
+  base::Mutex mutex_;
+  base::CondVar changed_;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool held_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+class TestServer {
+ public:
+  struct Options {
+    // What the model answers: to a prompt made by Prompt(i), the bytes of scripts[i], the last one
+    // again and again.
+    std::vector<std::string> scripts;
+    scheduler::EngineLimits limits{.max_context = 4096};
+    api::GrpcLimits grpc;
+    // Whether the model is loaded.
+    bool ready = true;
+  };
+
+  explicit TestServer(Options options);
+  ~TestServer();
+
+  // Finishes loading the model.
+  void MakeReady();
+  // Waits until the engine has nothing to do and all blocks are free.
+  void AwaitIdle();
+  // Value of a metric in the exposition text, such as `sluice_requests_total{...}`.
+  double Metric(const std::string& series) const;
+
+  std::unique_ptr<v1::Generation::Stub> generation() const;
+  std::unique_ptr<v1::Control::Stub> control() const;
+
+  // A request with the prompt that script number `script` answers.
+  static v1::GenerateRequest Request(int script);
+
+  StepGate gate;
+  std::unique_ptr<api::GrpcServer> grpc;
+  std::shared_ptr<grpc::Channel> channel;
+  api::ModelSlot slot;
+  api::ActiveCalls active_calls;
+  std::unique_ptr<scheduler::Engine> engine;
+
+ private:
+  const Options options_;
+  metrics::ServerMetrics metrics_;
+  metrics::ExpertLoad& expert_load_;
+  metrics::EngineMetrics engine_metrics_;
+  FakeModelRunner runner_;
+  FakeTokenizer tokenizer_;
+  api::ServerFacts facts_;
+  api::ServedModel model_;
+  api::TextThread text_thread_;
+  api::ApiContext api_;
+};
+
+}  // namespace sluice::testing

@@ -1,0 +1,391 @@
+#include "cli/cli.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "fake_server.h"
+
+namespace sluice::cli {
+namespace {
+
+using client::EventWriter;
+using client::FakeServer;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+struct Outcome {
+  int exit_code;
+  std::string out;
+  std::string err;
+};
+
+Outcome Sluice(const FakeServer& server, std::vector<std::string> arguments,
+               const std::string& input = "", bool terminal = false) {
+  arguments.push_back("--address=" + server.address());
+  std::istringstream in(input);
+  std::ostringstream out;
+  std::ostringstream err;
+  Console console{.in = in,
+                  .out = out,
+                  .err = err,
+                  .in_is_terminal = terminal,
+                  .out_is_terminal = terminal,
+                  .color = terminal};
+  const int exit_code = RunCli(arguments, console);
+  return {exit_code, out.str(), err.str()};
+}
+
+std::vector<nlohmann::json> JsonLines(const std::string& text) {
+  std::vector<nlohmann::json> lines;
+  for (const auto& line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    lines.push_back(nlohmann::json::parse(std::string(line), nullptr, false));
+    EXPECT_FALSE(lines.back().is_discarded()) << line;
+  }
+  return lines;
+}
+
+TEST(CliTest, WrongUsageExitsWithTwoAndSendsNothing) {
+  FakeServer server;
+  const std::vector<std::vector<std::string>> cases = {
+      {},
+      {"frobnicate"},
+      {"generate"},
+      {"generate", "hi", "--temperature=warm"},
+      {"generate", "hi", "--max_tokens=99999999999"},
+      {"generate", "hi", "--token_ids=1,2"},
+      {"generate", "hi", "--logprobs=1"},
+      {"generate", "hi", "there"},
+      {"generate", "hi", "--timeout=-1"},
+      {"tokenize"},
+      {"experts", "--interval=0"},
+      {"load", "--rate=1", "--requests=2"},
+      {"load", "--duration=1"},
+      {"load", "--rate=1e9"},
+      {"load", "--chat"},
+      {"load", "--prompt_file=/no/such/file"},
+      {"load", "--concurrency=0"},
+  };
+  for (const auto& arguments : cases) {
+    SCOPED_TRACE(::testing::PrintToString(arguments));
+    const Outcome outcome = Sluice(server, arguments);
+    EXPECT_EQ(outcome.exit_code, kExitUsage);
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_THAT(outcome.err, StartsWith("sluice: "));
+    EXPECT_EQ(outcome.err.find('\n'), outcome.err.size() - 1) << outcome.err;
+  }
+  EXPECT_TRUE(server.requests().empty());
+}
+
+TEST(CliTest, HelpNamesCommandsAndExitCodes) {
+  const FakeServer server;
+  const Outcome outcome = Sluice(server, {"--help"});
+  EXPECT_EQ(outcome.exit_code, kExitOk);
+  for (const char* word : {"generate", "chat", "tokenize", "info", "experts", "load", "health",
+                           "SLUICE_ADDRESS", "Exit codes: 0 "}) {
+    EXPECT_THAT(outcome.out, HasSubstr(word));
+  }
+  EXPECT_THAT(Sluice(server, {"load", "--help"}).out, HasSubstr("--concurrency"));
+}
+
+TEST(CliTest, GenerateStreamsTextAndSummary) {
+  const FakeServer server;
+  const Outcome outcome = Sluice(server, {"generate", "hi"});
+  EXPECT_EQ(outcome.exit_code, kExitOk);
+  EXPECT_EQ(outcome.out, "Hello, world!\n");
+  EXPECT_THAT(outcome.err, StartsWith("5 prompt tokens, 2 generated, first after "));
+  EXPECT_THAT(outcome.err, HasSubstr("ended by its length"));
+  EXPECT_EQ(Sluice(server, {"generate", "hi", "--quiet"}).err, "");
+}
+
+TEST(CliTest, GenerateAsJsonIsOneObjectPerEvent) {
+  const FakeServer server;
+  const auto events = JsonLines(Sluice(server, {"generate", "hi", "--json"}).out);
+  ASSERT_EQ(events.size(), 4u);
+  EXPECT_EQ(events[0]["started"]["request_id"], "r1");
+  EXPECT_EQ(events[1]["delta"]["text"], "Hello,");
+  EXPECT_EQ(events[2]["delta"]["token_ids"][0], 7);
+  EXPECT_EQ(events[3]["finished"]["usage"]["generated_tokens"], 2);
+}
+
+TEST(CliTest, FlagsBecomeFieldsAndAbsentOnesStayAbsent) {
+  FakeServer server;
+  Sluice(server, {"generate",
+                  "hi",
+                  "--model=m",
+                  "--request_id=r",
+                  "--temperature=0",
+                  "--top_k=5",
+                  "--top_p=0.5",
+                  "--min_p",
+                  "0.25",
+                  "--seed=18446744073709551615",
+                  "--max_tokens=9",
+                  "--stop",
+                  "a,b",
+                  "--stop",
+                  "c",
+                  "--stop_token=1,2",
+                  "--stop_token=3",
+                  "--ignore_eos",
+                  "--logprobs=0",
+                  "--prompt_logprobs=2",
+                  "--add_special_tokens=false",
+                  "--skip_special_tokens=true",
+                  "--json"});
+  Sluice(server, {"generate", "hi"});
+  Sluice(server, {"generate", "--temperature", "-1", "--stop", "x", "hi"});
+  const auto requests = server.requests();
+  ASSERT_EQ(requests.size(), 3u);
+
+  v1::GenerateRequest full;
+  full.set_request_id("r");
+  full.set_model("m");
+  full.set_text("hi");
+  full.set_add_special_tokens(false);
+  full.mutable_sampling()->set_temperature(0);
+  full.mutable_sampling()->set_top_k(5);
+  full.mutable_sampling()->set_top_p(0.5);
+  full.mutable_sampling()->set_min_p(0.25);
+  full.mutable_sampling()->set_seed(18446744073709551615u);
+  full.mutable_stopping()->set_max_tokens(9);
+  full.mutable_stopping()->add_stop_strings("a,b");
+  full.mutable_stopping()->add_stop_strings("c");
+  for (const int id : {1, 2, 3}) full.mutable_stopping()->add_stop_token_ids(id);
+  full.mutable_stopping()->set_ignore_eos(true);
+  full.mutable_response()->set_logprobs(0);
+  full.mutable_response()->set_prompt_logprobs(2);
+  full.mutable_response()->set_skip_special_tokens(true);
+  EXPECT_EQ(requests[0].DebugString(), full.DebugString());
+
+  v1::GenerateRequest empty;
+  empty.set_text("hi");
+  empty.mutable_sampling();
+  empty.mutable_stopping();
+  empty.mutable_response();
+  EXPECT_EQ(requests[1].DebugString(), empty.DebugString());
+
+  EXPECT_EQ(requests[2].sampling().temperature(), -1);
+  EXPECT_EQ(requests[2].text(), "hi");
+}
+
+TEST(CliTest, PromptsMayBeTokensOrStandardInput) {
+  FakeServer server;
+  Sluice(server, {"generate", "--token_ids=4,5,-6"});
+  Sluice(server, {"generate", "-"}, "two\nlines\n");
+  Sluice(server, {"generate", ""});
+  ASSERT_EQ(server.requests().size(), 3u);
+  EXPECT_THAT(server.requests()[0].token_ids().ids(), ElementsAre(4, 5, -6));
+  EXPECT_EQ(server.requests()[1].text(), "two\nlines\n");
+  EXPECT_TRUE(server.requests()[2].has_text());
+  EXPECT_EQ(server.requests()[2].text(), "");
+}
+
+TEST(CliTest, ErrorsAreOneLineAndExitWithOne) {
+  FakeServer server;
+  server.OnGenerate([](const auto&, EventWriter&) {
+    return grpc::Status(grpc::StatusCode::NOT_FOUND, "model: no\nsuch model");
+  });
+  const Outcome outcome = Sluice(server, {"generate", "hi"});
+  EXPECT_EQ(outcome.exit_code, kExitError);
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_EQ(outcome.err, "sluice: NOT_FOUND: model: no such model\n");
+}
+
+TEST(CliTest, TimeoutEndsTheCall) {
+  FakeServer server;
+  server.OnGenerate(client::TalkForever);
+  const Outcome outcome = Sluice(server, {"generate", "hi", "--timeout=0.05"});
+  EXPECT_EQ(outcome.exit_code, kExitError);
+  EXPECT_THAT(outcome.err, StartsWith("sluice: DEADLINE_EXCEEDED: "));
+}
+
+TEST(CliTest, InterruptCancelsTheCall) {
+  FakeServer server;
+  server.OnGenerate([](const v1::GenerateRequest& request, EventWriter& writer) {
+    raise(SIGINT);
+    return client::TalkForever(request, writer);
+  });
+  const Outcome outcome = Sluice(server, {"generate", "hi"});
+  EXPECT_EQ(outcome.exit_code, kExitError);
+  EXPECT_EQ(outcome.err, "sluice: CANCELLED: interrupted\n");
+}
+
+TEST(CliTest, ChatKeepsTheConversation) {
+  FakeServer server;
+  const Outcome outcome = Sluice(server, {"chat", "--system=Be brief.", "--quiet"},
+                                 "one\n\ntwo\n/reset\nthree\n/quit\nfour\n");
+  EXPECT_EQ(outcome.exit_code, kExitOk);
+  EXPECT_EQ(outcome.out, "Hello, world!\nHello, world!\nHello, world!\n");
+  std::vector<std::string> conversations;
+  for (const v1::GenerateRequest& request : server.requests()) {
+    std::string text;
+    for (const v1::ChatMessage& message : request.chat().messages()) {
+      absl::StrAppend(&text, message.role(), "=", message.content(), ";");
+    }
+    conversations.push_back(text);
+  }
+  EXPECT_THAT(conversations,
+              ElementsAre("system=Be brief.;user=one;",
+                          "system=Be brief.;user=one;assistant=Hello, world!;user=two;",
+                          "system=Be brief.;user=three;"));
+}
+
+TEST(CliTest, ChatSaysOneMessage) {
+  FakeServer server;
+  EXPECT_EQ(Sluice(server, {"chat", "--message", "hi", "--temperature=0"}, "not read\n").out,
+            "Hello, world!\n");
+  ASSERT_EQ(server.requests().size(), 1u);
+  EXPECT_EQ(server.requests()[0].chat().messages(0).content(), "hi");
+  EXPECT_TRUE(server.requests()[0].sampling().has_temperature());
+}
+
+TEST(CliTest, ChatGoesOnAfterAnErrorOnlyAtATerminal) {
+  FakeServer server;
+  server.OnGenerate([](const v1::GenerateRequest& request, EventWriter& writer) {
+    const std::string& said = request.chat().messages().rbegin()->content();
+    if (said == "bad") return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "too bad");
+    return client::SayHello(request, writer);
+  });
+  const Outcome script = Sluice(server, {"chat", "--quiet"}, "bad\ngood\n");
+  EXPECT_EQ(script.exit_code, kExitError);
+  EXPECT_EQ(script.out, "");
+  EXPECT_EQ(script.err, "sluice: INVALID_ARGUMENT: too bad\n");
+
+  const Outcome terminal = Sluice(server, {"chat", "--quiet"}, "bad\ngood\n", /*terminal=*/true);
+  EXPECT_EQ(terminal.exit_code, kExitOk);
+  EXPECT_EQ(terminal.out, "> > Hello, world!\n> ");
+  EXPECT_THAT(terminal.err, HasSubstr("too bad"));
+  // What was refused is not part of the conversation.
+  EXPECT_EQ(server.requests().back().chat().messages_size(), 1);
+}
+
+TEST(CliTest, TokenizeShowsIdsAndPieces) {
+  const FakeServer server;
+  EXPECT_EQ(Sluice(server, {"tokenize", "a b"}).out, "97\t\"a\"\n32\t\" \"\n98\t\"b\"\n");
+  const auto json = JsonLines(Sluice(server, {"tokenize", "b", "--chat", "--json"}).out);
+  EXPECT_EQ(json[0]["rendered_prompt"], "user:b");
+  EXPECT_EQ(json[0]["token_ids"].size(), 6u);
+  EXPECT_EQ(json[0]["pieces"][5], "b");
+}
+
+TEST(CliTest, InfoShowsServerModelAndLoad) {
+  FakeServer server;
+  server.server_info.set_version("9.9");
+  server.server_info.set_ready(true);
+  server.model_info.set_name("demo");
+  server.model_info.set_num_parameters(5'300'000);
+  server.load.set_total_kv_blocks(128);
+  const std::string text = Sluice(server, {"info"}).out;
+  for (const char* part : {"sluice 9.9, ready", "demo", "5.30 M parameters", "0 of 128 blocks"}) {
+    EXPECT_THAT(text, HasSubstr(part));
+  }
+  const auto json = JsonLines(Sluice(server, {"info", "--json"}).out);
+  EXPECT_EQ(json[0]["server"]["version"], "9.9");
+  EXPECT_EQ(json[0]["model"]["num_parameters"], 5300000);
+  EXPECT_EQ(json[0]["load"]["total_kv_blocks"], 128);
+}
+
+TEST(CliTest, InfoOfALoadingServerIsWhatThereIs) {
+  FakeServer server;
+  server.server_info.set_version("9.9");
+  const Outcome outcome = Sluice(server, {"info"});
+  EXPECT_EQ(outcome.exit_code, kExitOk);
+  EXPECT_THAT(outcome.out, HasSubstr("sluice 9.9, loading"));
+  EXPECT_THAT(outcome.out, Not(HasSubstr("model")));
+}
+
+v1::GetExpertLoadResponse ExpertLoad(int seconds, int64_t steps, std::vector<int64_t> tokens) {
+  v1::GetExpertLoadResponse load;
+  load.mutable_time()->set_seconds(seconds);
+  load.set_steps(steps);
+  v1::LayerExpertLoad& layer = *load.add_layers();
+  layer.set_layer(1);
+  layer.mutable_tokens()->Assign(tokens.begin(), tokens.end());
+  return load;
+}
+
+TEST(CliTest, ExpertsOnceShowsSharesSinceTheStart) {
+  FakeServer server;
+  server.expert_loads = {ExpertLoad(100, 7, {30, 10}), ExpertLoad(100, 7, {30, 10})};
+  const Outcome outcome = Sluice(server, {"experts", "--once"});
+  EXPECT_EQ(outcome.exit_code, kExitOk);
+  EXPECT_THAT(outcome.out, StartsWith("since the start: 7 steps, 40 routings\n"));
+  EXPECT_THAT(outcome.out, HasSubstr("    1  75  25"));
+  const auto json = JsonLines(Sluice(server, {"experts", "--once", "--json"}).out);
+  EXPECT_EQ(json[0]["layers"][0]["tokens"], nlohmann::json({30, 10}));
+  EXPECT_EQ(json[0]["layers"][0]["imbalance"], 1.5);
+}
+
+TEST(CliTest, ExpertsShowsRatesUntilTheServerGoes) {
+  FakeServer server;
+  server.expert_loads = {ExpertLoad(100, 7, {30, 10}), ExpertLoad(102, 9, {30, 30}),
+                         ExpertLoad(103, 10, {40, 40})};
+  const Outcome outcome = Sluice(server, {"experts", "--interval=0.001"});
+  EXPECT_EQ(outcome.exit_code, kExitError);
+  EXPECT_EQ(outcome.err, "sluice: UNAVAILABLE: no more\n");
+  EXPECT_THAT(outcome.out, StartsWith("last 2.0 s: 2 steps, 10 routings/s\n"));
+  EXPECT_THAT(outcome.out, HasSubstr("    1   . 100"));
+  EXPECT_THAT(outcome.out, HasSubstr("last 1.0 s: 1 steps, 20 routings/s\n"));
+  EXPECT_THAT(outcome.out, HasSubstr("    1  50  50"));
+  EXPECT_THAT(outcome.out, Not(HasSubstr("\x1b")));
+}
+
+TEST(CliTest, LoadReportsInTextAndJson) {
+  FakeServer server;
+  server.model_info.set_vocab_size(50);
+  const auto json = JsonLines(Sluice(server, {"load", "--requests=6", "--concurrency=2",
+                                              "--prompt_tokens=10", "--max_tokens=2", "--json"})
+                                  .out);
+  ASSERT_EQ(json.size(), 1u);
+  EXPECT_EQ(json[0]["ok"], 6);
+  EXPECT_EQ(json[0]["failed"], nlohmann::json::object());
+  EXPECT_EQ(json[0]["output_tokens"], 12);
+  EXPECT_EQ(json[0]["prompt_tokens"], 30);
+  EXPECT_EQ(json[0]["time_to_first_token_seconds"]["count"], 6);
+  EXPECT_GT(json[0]["latency_seconds"]["max"], 0);
+  const auto requests = server.requests();
+  ASSERT_EQ(requests.size(), 6u);
+  for (const v1::GenerateRequest& request : requests) {
+    EXPECT_EQ(request.token_ids().ids_size(), 10);
+    for (const int id : request.token_ids().ids()) {
+      EXPECT_GE(id, 0);
+      EXPECT_LT(id, 50);
+    }
+    EXPECT_EQ(request.stopping().max_tokens(), 2);
+  }
+  EXPECT_NE(requests[0].DebugString(), requests[1].DebugString());
+  const Outcome open = Sluice(server, {"load", "--rate=1000", "--duration=0.01"});
+  EXPECT_EQ(open.exit_code, kExitOk) << open.err;
+  EXPECT_THAT(open.out, HasSubstr("first token"));
+}
+
+TEST(CliTest, LoadFailsIfNoRequestSucceeds) {
+  FakeServer server;
+  server.OnGenerate([](const auto&, EventWriter&) {
+    return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "full");
+  });
+  const Outcome outcome = Sluice(server, {"load", "--requests=3"});
+  EXPECT_EQ(outcome.exit_code, kExitError);
+  EXPECT_THAT(outcome.out, HasSubstr("0 ok, 3 failed with RESOURCE_EXHAUSTED"));
+  EXPECT_EQ(outcome.err, "sluice: RESOURCE_EXHAUSTED: full\n");
+}
+
+TEST(CliTest, HealthExitsWithZeroOnlyIfServing) {
+  FakeServer server;
+  EXPECT_EQ(Sluice(server, {"health"}).exit_code, kExitOk);
+  server.SetServing("sluice.v1.Generation", false);
+  const Outcome outcome = Sluice(server, {"health", "--service=sluice.v1.Generation"});
+  EXPECT_EQ(outcome.exit_code, kExitError);
+  EXPECT_EQ(outcome.err, "sluice: UNAVAILABLE: sluice.v1.Generation is NOT_SERVING\n");
+}
+
+}  // namespace
+}  // namespace sluice::cli

@@ -1,0 +1,70 @@
+// A step in full swing allocates nothing: every allocation of this program is counted.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "model/cpu_model_runner.h"
+#include "support/random_checkpoint.h"
+
+namespace {
+
+std::atomic<int64_t> allocations{0};
+
+void* Allocate(std::size_t size, std::size_t alignment) {
+  ++allocations;
+  void* p = nullptr;
+  if (posix_memalign(&p, alignment, size) != 0) throw std::bad_alloc();
+  return p;
+}
+
+}  // namespace
+
+void* operator new(std::size_t size) { return Allocate(size, alignof(std::max_align_t)); }
+void* operator new(std::size_t size, std::align_val_t alignment) {
+  return Allocate(size, static_cast<std::size_t>(alignment));
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+
+namespace sluice::model {
+namespace {
+
+TEST(AllocationTest, GreedyStepsAllocateNothing) {
+  for (const kernels::WeightFormat format :
+       {kernels::WeightFormat::kF32, kernels::WeightFormat::kBf16}) {
+    const testing::RandomCheckpoint checkpoint(testing::SmallModelConfig(), DType::kF32, 1);
+    const auto runner = CpuModelRunner::Create(checkpoint, {.weights = format,
+                                                            .num_threads = 2,
+                                                            .kv_cache_bytes = 1 << 22,
+                                                            .max_step_tokens = 64,
+                                                            .max_step_sequences = 8});
+    if (!runner.ok() && format == kernels::WeightFormat::kBf16) continue;  // no such kernels
+    ASSERT_TRUE(runner.ok()) << runner.status();
+    const std::vector<TokenId> prompt(40, 7);
+    const SamplingParams greedy;
+    std::vector<std::vector<BlockId>> blocks;
+    for (int s = 0; s < 8; ++s) blocks.push_back({4 * s, 4 * s + 1, 4 * s + 2, 4 * s + 3});
+    std::vector<SequenceStep> batch;
+    for (int s = 0; s < 8; ++s)
+      batch.push_back({.tokens = absl::MakeConstSpan(prompt).first(1),
+                       .block_table = blocks[s],
+                       .sampling = &greedy});
+    // A first step lets every thread set itself up; the second has the batch at its largest.
+    (*runner)->Run(batch);
+    const int64_t before = allocations;
+    for (int position = 1; position < 50; ++position) {
+      for (SequenceStep& step : batch) step.first_position = position;
+      (*runner)->Run(batch);
+    }
+    const SequenceStep whole = {.tokens = prompt, .block_table = blocks[0], .sampling = &greedy};
+    (*runner)->Run({&whole, 1});
+    EXPECT_EQ(allocations, before);
+  }
+}
+
+}  // namespace
+}  // namespace sluice::model

@@ -1,0 +1,141 @@
+#include "scheduler/admission_queue.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "support/manual_clock.h"
+#include "test_engine.h"
+
+namespace sluice::scheduler {
+namespace {
+
+using ::testing::ElementsAre;
+
+class AdmissionQueueTest : public ::testing::Test {
+ protected:
+  absl::StatusCode Submit(absl::string_view id) {
+    return queue_.Submit(MakeRequest(id, 1, 1), reader_.stream()).code();
+  }
+  absl::StatusCode Cancel(absl::string_view id) { return queue_.Cancel(id).code(); }
+  // The engine drains, holds `waiting` requests back, runs `running` and ends `ended`.
+  EngineLoad Update(int waiting, int running, std::vector<absl::string_view> ended = {}) {
+    return queue_.Update({.waiting_requests = waiting, .running_requests = running}, ended);
+  }
+
+  testing::ManualClock clock_;
+  Reader reader_;
+  AdmissionQueue queue_{2, clock_};
+};
+
+TEST_F(AdmissionQueueTest, IsBoundedByThoseThatWaitDrainedOrNot) {
+  EXPECT_EQ(Submit("a"), absl::StatusCode::kOk);
+  EXPECT_EQ(Submit("b"), absl::StatusCode::kOk);
+  EXPECT_EQ(Submit("c"), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(queue_.Drain().arrivals.size(), 2u);
+  EXPECT_EQ(Submit("c"), absl::StatusCode::kResourceExhausted);
+  Update(/*waiting=*/1, /*running=*/1);
+  EXPECT_EQ(Submit("c"), absl::StatusCode::kOk);
+  EXPECT_EQ(Submit("d"), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(queue_.Load().waiting_requests, 2);
+  EXPECT_EQ(queue_.Load().running_requests, 1);
+}
+
+TEST_F(AdmissionQueueTest, AnIdIsInUseUntilItsRequestEnds) {
+  EXPECT_EQ(Submit("a"), absl::StatusCode::kOk);
+  EXPECT_EQ(Submit("a"), absl::StatusCode::kAlreadyExists);
+  queue_.Drain();
+  Update(0, 1);
+  EXPECT_EQ(Submit("a"), absl::StatusCode::kAlreadyExists);
+  Update(0, 0, {"a"});
+  EXPECT_EQ(Submit("a"), absl::StatusCode::kOk);
+}
+
+TEST_F(AdmissionQueueTest, ARefusedRequestLeavesNoTrace) {
+  Submit("a");
+  Submit("b");
+  Submit("c");
+  EXPECT_EQ(Cancel("c"), absl::StatusCode::kNotFound);
+  queue_.Drain();
+  Update(0, 2);
+  EXPECT_EQ(Submit("c"), absl::StatusCode::kOk);
+}
+
+TEST_F(AdmissionQueueTest, CancelledTwiceIsInTheInboxOnce) {
+  Submit("a");
+  Submit("b");
+  for (int i = 0; i < 1000; ++i) EXPECT_EQ(Cancel("b"), absl::StatusCode::kOk);
+  const Inbox inbox = queue_.Drain();
+  ASSERT_EQ(inbox.arrivals.size(), 2u);
+  EXPECT_THAT(inbox.cancelled, ElementsAre(inbox.arrivals[1].number));
+  EXPECT_EQ(Cancel("b"), absl::StatusCode::kOk);
+  EXPECT_TRUE(queue_.Drain().cancelled.empty());
+  EXPECT_EQ(Cancel("unknown"), absl::StatusCode::kNotFound);
+}
+
+TEST_F(AdmissionQueueTest, ACancellationIsNotForALaterRequestOfTheSameId) {
+  Submit("a");
+  const Inbox first = queue_.Drain();
+  Cancel("a");
+  Update(0, 0, {"a"});
+  Submit("a");
+  const Inbox second = queue_.Drain();
+  EXPECT_THAT(second.cancelled, ElementsAre(first.arrivals[0].number));
+  ASSERT_EQ(second.arrivals.size(), 1u);
+  EXPECT_NE(second.arrivals[0].number, first.arrivals[0].number);
+}
+
+TEST_F(AdmissionQueueTest, ClosedItRefusesAndSendsTheEngineHome) {
+  Submit("a");
+  EXPECT_TRUE(queue_.AwaitWork(/*busy=*/false));
+  queue_.Drain();
+  EXPECT_TRUE(queue_.AwaitWork(/*busy=*/true));
+  queue_.Close();
+  EXPECT_EQ(Submit("b"), absl::StatusCode::kUnavailable);
+  EXPECT_FALSE(queue_.AwaitWork(/*busy=*/true));
+  EXPECT_EQ(Cancel("a"), absl::StatusCode::kOk);
+}
+
+TEST_F(AdmissionQueueTest, RetryDelayFollowsTheRateAtWhichRequestsEnd) {
+  EXPECT_EQ(queue_.RetryDelay(), AdmissionQueue::kMinRetryDelay);
+  // Idle time does not count.
+  clock_.Advance(absl::Hours(5));
+  int next_id = 0;
+  const auto fill = [&] {
+    while (Submit(std::to_string(next_id)) == absl::StatusCode::kOk) ++next_id;
+  };
+  // A request starts and ends every `interval`, often enough for the mean to forget its past.
+  const auto run = [&](absl::Duration interval) {
+    for (int i = 0; i < 100; ++i) {
+      fill();
+      queue_.Drain();
+      const std::string first = std::to_string(next_id - 2);
+      clock_.Advance(interval);
+      Update(1, 0, {first});
+    }
+    fill();
+  };
+  fill();
+  EXPECT_EQ(queue_.RetryDelay(), absl::Seconds(1));  // a guess, nothing having been measured
+  run(absl::Seconds(3));
+  EXPECT_NEAR(absl::ToDoubleSeconds(queue_.RetryDelay()), 3.0, 0.01);
+  run(absl::Milliseconds(250));
+  EXPECT_NEAR(absl::ToDoubleSeconds(queue_.RetryDelay()), 0.25, 0.01);
+  // Nothing has ended for longer than usual.
+  clock_.Advance(absl::Seconds(7));
+  EXPECT_EQ(queue_.RetryDelay(), absl::Seconds(7));
+  clock_.Advance(absl::Seconds(700));
+  EXPECT_EQ(queue_.RetryDelay(), AdmissionQueue::kMaxRetryDelay);
+  run(absl::Milliseconds(1));
+  EXPECT_EQ(queue_.RetryDelay(), AdmissionQueue::kMinRetryDelay);
+}
+
+TEST(DepartureRateTest, RequestsThatEndTogetherShareTheTime) {
+  const absl::Time start = absl::FromUnixSeconds(1000);
+  DepartureRate rate;
+  rate.NoteBusy(start);
+  for (int i = 1; i <= 50; ++i) rate.NoteEnded(4, start + i * absl::Seconds(2));
+  EXPECT_NEAR(absl::ToDoubleSeconds(rate.MeanInterval(start + absl::Seconds(100))), 0.5, 1e-3);
+}
+
+}  // namespace
+}  // namespace sluice::scheduler
