@@ -8,7 +8,6 @@
 #include "absl/time/clock.h"
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "kernels/onednn_brgemm.h"
 #include "model/checkpoint.h"
 
 namespace sluice::server {
@@ -117,7 +116,6 @@ void LoadedModel::StartEngine(const Options& options) {
   engine_options.limits = limits_;
   engine_options.runner = runner_.get();
   engine_options.metrics = engine_metrics_.get();
-  engine_options.on_thread_start = kernels::InitComputeThread;
   engine_ = std::make_unique<scheduler::Engine>(engine_options);
   engine_->Start();
 }

@@ -148,8 +148,11 @@ class LoadCommand : public Command {
       ASSIGN_OR_RETURN(std::vector<std::string> prompts, ReadPrompts(prompt_file_));
       make_request = FilePrompts(std::move(prompts));
     }
-    const LoadReport report =
-        RunLoad(environment.client, plan, environment.LongCall(nullptr), make_request);
+    const client::CallOptions options = environment.LongCall(nullptr);
+    const LoadReport report = RunLoad(plan, [&](int64_t i, auto on_event, auto on_done) {
+      environment.client.StartGenerate(make_request(i), options, std::move(on_event),
+                                       std::move(on_done));
+    });
     environment.console.out << (json_ ? Dump(ReportJson(report)) + "\n" : ReportText(report));
     return report.num_ok > 0 ? absl::OkStatus() : report.first_error;
   }

@@ -82,10 +82,7 @@ class Tally {
 
 }  // namespace
 
-LoadReport RunLoad(const client::Client& client, const LoadPlan& plan,
-                   const client::CallOptions& call_options,
-                   const std::function<v1::GenerateRequest(int64_t i)>& make_request,
-                   const base::Clock& clock) {
+LoadReport RunLoad(const LoadPlan& plan, const StartCall& start_call, const base::Clock& clock) {
   // Shared with the callbacks: the last of them may still be leaving when this function returns.
   const auto tally = std::make_shared<Tally>(plan.max_in_flight);
   const bool open_loop = !plan.arrivals.empty();
@@ -93,7 +90,6 @@ LoadReport RunLoad(const client::Client& client, const LoadPlan& plan,
       open_loop ? static_cast<int64_t>(plan.arrivals.size()) : plan.num_requests;
   const absl::Time begin = clock.Now();
   for (int64_t i = 0; i < num_requests; ++i) {
-    const v1::GenerateRequest request = make_request(i);
     const auto flight = std::make_shared<Flight>();
     if (open_loop) {
       flight->intended_start = begin + plan.arrivals[i];
@@ -102,8 +98,8 @@ LoadReport RunLoad(const client::Client& client, const LoadPlan& plan,
     tally->Enter();
     flight->start = clock.Now();
     if (!open_loop) flight->intended_start = flight->start;
-    client.StartGenerate(
-        request, call_options,
+    start_call(
+        i,
         [flight, &clock](const v1::GenerateResponse& event) { flight->Take(event, clock.Now()); },
         [flight, tally, &clock](const absl::Status& status) {
           tally->Leave(*flight, status, clock.Now());

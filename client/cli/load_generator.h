@@ -1,4 +1,4 @@
-// RunLoad: sends many Generate calls to a server and measures how it answers.
+// RunLoad: starts many Generate calls and measures how they are answered.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,6 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "cli/latency_histogram.h"
-#include "client/client.h"
 #include "sluice/v1/generation.pb.h"
 
 namespace sluice::cli {
@@ -47,11 +46,14 @@ struct LoadReport {
   LatencyHistogram send_delay;
 };
 
-// Returns when all requests have ended. `make_request` gives request i; it is called on this thread
-// alone.
-LoadReport RunLoad(const client::Client& client, const LoadPlan& plan,
-                   const client::CallOptions& call_options,
-                   const std::function<v1::GenerateRequest(int64_t i)>& make_request,
+// Starts call i, as client::Client::StartGenerate does; called on one thread alone.
+using StartCall =
+    std::function<void(int64_t i, std::function<void(const v1::GenerateResponse&)> on_event,
+                       std::function<void(const absl::Status&)> on_done)>;
+
+// Returns when all calls have ended. The clock is slept by only where an arrival lies in its
+// future.
+LoadReport RunLoad(const LoadPlan& plan, const StartCall& start_call,
                    const base::Clock& clock = base::Clock::System());
 
 }  // namespace sluice::cli

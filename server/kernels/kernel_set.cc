@@ -14,7 +14,7 @@ namespace {
 
 struct Tier {
   absl::string_view name;
-  bool OneDnnIsa::*needs;
+  bool OneDnnIsa::*needs;  // once the limit is set
   std::optional<IsaLimit> limit;
 };
 
@@ -30,13 +30,12 @@ const Tier kTiers[] = {
 absl::Status ForceTier(absl::string_view name) {
   for (const Tier& tier : kTiers) {
     if (tier.name != name) continue;
+    // First the limit, then the question: oneDNN takes no limit once it has been asked.
+    if (tier.limit.has_value()) RETURN_IF_ERROR(LimitOneDnnIsa(*tier.limit));
     const OneDnnIsa isa = GetOneDnnIsa();
-    if (!(isa.*tier.needs) || (name == "avx512_bf16" && !isa.avx512)) {
-      return absl::FailedPreconditionError(absl::StrCat("SLUICE_KERNELS=", name,
-                                                        " is not supported here: oneDNN may use ",
-                                                        isa.name, " at most"));
-    }
-    return tier.limit.has_value() ? LimitOneDnnIsa(*tier.limit) : absl::OkStatus();
+    if (isa.*tier.needs) return absl::OkStatus();
+    return absl::FailedPreconditionError(absl::StrCat(
+        "SLUICE_KERNELS=", name, " is not supported here: oneDNN may use ", isa.name, " at most"));
   }
   return absl::InvalidArgumentError(
       absl::StrCat("SLUICE_KERNELS is '", name,

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <utility>
@@ -200,12 +201,16 @@ absl::Status LimitOneDnnIsa(IsaLimit limit) {
   const dnnl_cpu_isa_t isa = limit == IsaLimit::kAvx2     ? dnnl_cpu_isa_avx2
                              : limit == IsaLimit::kAvx512 ? dnnl_cpu_isa_avx512_core
                                                           : dnnl_cpu_isa_avx512_core_bf16;
-  if (dnnl_get_effective_cpu_isa() == isa) return absl::OkStatus();
-  if (dnnl_set_max_cpu_isa(isa) != dnnl_success) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("oneDNN cannot be limited to ", IsaName(isa), " after its first use"));
-  }
-  return absl::OkStatus();
+  // A limit from the environment is the user's, and stays. Otherwise setting one fails once oneDNN
+  // has been used, which does not matter if the same limit has been set before.
+  const bool set_by_user =
+      std::getenv("ONEDNN_MAX_CPU_ISA") != nullptr || std::getenv("DNNL_MAX_CPU_ISA") != nullptr;
+  if (!set_by_user) dnnl_set_max_cpu_isa(isa);
+  const int effective = dnnl_get_effective_cpu_isa();
+  if (Contains(isa, static_cast<dnnl_cpu_isa_t>(effective))) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("oneDNN cannot be limited to ", IsaName(isa), ": it uses ", IsaName(effective),
+                   set_by_user ? ", as ONEDNN_MAX_CPU_ISA says" : " already"));
 }
 
 absl::StatusOr<std::unique_ptr<TileKernel>> MakeOneDnnTileKernel(WeightFormat format) {

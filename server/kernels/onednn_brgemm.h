@@ -26,8 +26,9 @@ OneDnnIsa GetOneDnnIsa();
 
 enum class IsaLimit { kAvx2, kAvx512, kAvx512Bf16 };
 
-// Takes everything beyond `limit` from oneDNN, for the whole process. FAILED_PRECONDITION if oneDNN
-// has made a kernel before.
+// Takes everything beyond `limit` from oneDNN, for the whole process. oneDNN takes a limit only
+// before it is first used or asked: FAILED_PRECONDITION if it is too late, or if ONEDNN_MAX_CPU_ISA
+// is set and says otherwise.
 absl::Status LimitOneDnnIsa(IsaLimit limit);
 
 // "onednn_brgemm_f32" or "onednn_brgemm_bf16". FAILED_PRECONDITION, with the reason, on a processor

@@ -18,6 +18,7 @@ constexpr char32_t kIndexedCharacters = 0x200;
 }  // namespace
 
 absl::StatusOr<BpeModel> BpeModel::FromJson(const JsonField& field) {
+  if (!field.value().is_object()) return field.Invalid("must be an object");
   // Old files do not name the type; BPE alone has merges.
   ASSIGN_OR_RETURN(const std::string type,
                    field.StringOr("type", field.Find("merges").has_value() ? "BPE" : "unknown"));

@@ -5,13 +5,17 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <iostream>
+#include <limits>
+#include <memory>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "golden_dir.h"
-#include "kernels/onednn_brgemm.h"
+#include "kernels/kernel_set.h"
 #include "model/checkpoint.h"
 #include "model/mapped_file.h"
 #include "model/safetensors.h"
@@ -222,8 +226,9 @@ TEST_P(GoldenModelTest, PromptsInOneBatchGiveTheSameBits) {
 // With the reference's routes, since a close call of the router would otherwise turn a rounding
 // error into another network.
 TEST_P(GoldenModelTest, Bf16LogitsStayWithinTheirBound) {
-  if (!kernels::GetOneDnnIsa().bf16) {
-    GTEST_SKIP() << "no bf16 kernels for " << kernels::GetOneDnnIsa().name;
+  if (const auto kernels = kernels::SelectKernels(WeightFormat::kBf16); !kernels.ok()) {
+    ASSERT_EQ(kernels.status().code(), absl::StatusCode::kFailedPrecondition);
+    GTEST_SKIP() << kernels.status();
   }
   const auto session = MakeSession(WeightFormat::kBf16);
   ASSERT_NE(session, nullptr);

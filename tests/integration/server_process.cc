@@ -1,11 +1,8 @@
 #include "server_process.h"
 
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -84,8 +81,6 @@ std::string ServerProcess::AwaitLog(const std::string& text) {
 
 std::string ServerProcess::grpc_address() { return ValueOf(AwaitLog("listening"), "grpc="); }
 
-std::string ServerProcess::metrics_address() { return ValueOf(AwaitLog("listening"), "metrics="); }
-
 void ServerProcess::Signal(int number) { kill(pid_, number); }
 
 int ServerProcess::AwaitExit() {
@@ -99,25 +94,6 @@ int ServerProcess::AwaitExit() {
 std::string ServerProcess::log() {
   base::MutexLock lock(mutex_);
   return absl::StrJoin(lines_, "");
-}
-
-std::string Scrape(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(static_cast<uint16_t>(std::atoi(address.c_str() + colon + 1)));
-  EXPECT_EQ(inet_pton(AF_INET, address.substr(0, colon).c_str(), &to.sin_addr), 1) << address;
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  EXPECT_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof(to)), 0) << address;
-  const std::string request = "GET /metrics HTTP/1.1\r\nHost: sluice\r\nConnection: close\r\n\r\n";
-  EXPECT_EQ(send(fd, request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
-  std::string answer;
-  char buffer[65536];
-  for (ssize_t n; (n = recv(fd, buffer, sizeof(buffer), 0)) > 0;) answer.append(buffer, n);
-  close(fd);
-  EXPECT_EQ(answer.rfind("HTTP/1.1 200", 0), 0u) << answer.substr(0, 200);
-  const size_t body = answer.find("\r\n\r\n");
-  return body == std::string::npos ? "" : answer.substr(body + 4);
 }
 
 }  // namespace sluice::testing

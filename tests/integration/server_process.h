@@ -24,7 +24,6 @@ class ServerProcess {
   std::string AwaitLog(const std::string& text);
   // Where it listens, from the log.
   std::string grpc_address();
-  std::string metrics_address();
 
   void Signal(int number);
   // Waits for its end; its exit code, or minus the signal that ended it.
@@ -42,8 +41,5 @@ class ServerProcess {
   std::vector<std::string> lines_ ABSL_GUARDED_BY(mutex_);
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
 };
-
-// The body of GET http://`address`/metrics.
-std::string Scrape(const std::string& address);
 
 }  // namespace sluice::testing

@@ -4,41 +4,62 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <string>
+#include <thread>
+#include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "base/mutex.h"
-#include "fake_server.h"
+#include "support/manual_clock.h"
 
 namespace sluice::cli {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 using ::testing::Pair;
 
-v1::GenerateRequest NumberedRequest(int64_t i) {
-  v1::GenerateRequest request;
-  request.set_text(absl::StrCat(i));
-  return request;
+using OnEvent = std::function<void(const v1::GenerateResponse&)>;
+
+v1::GenerateResponse Delta(int num_tokens) {
+  v1::GenerateResponse event;
+  for (int i = 0; i < num_tokens; ++i) event.mutable_delta()->add_token_ids(i);
+  return event;
 }
 
-// Stands still until it is moved.
-class ManualClock : public base::Clock {
+v1::GenerateResponse Finished(int prompt_tokens, int generated_tokens) {
+  v1::GenerateResponse event;
+  v1::Usage& usage = *event.mutable_finished()->mutable_usage();
+  usage.set_prompt_tokens(prompt_tokens);
+  usage.set_generated_tokens(generated_tokens);
+  return event;
+}
+
+// Answers each call on a thread of its own.
+class Answerer {
  public:
-  absl::Time Now() const override {
-    base::MutexLock lock(mutex_);
-    return now_;
+  using Handler = std::function<absl::Status(int64_t i, const OnEvent& on_event)>;
+
+  explicit Answerer(Handler handler) : handler_(std::move(handler)) {}
+  ~Answerer() {
+    for (std::thread& thread : threads_) thread.join();
   }
-  void Advance(absl::Duration duration) {
-    base::MutexLock lock(mutex_);
-    now_ += duration;
+
+  StartCall start_call() {
+    return [this](int64_t i, auto on_event, auto on_done) {
+      started_.push_back(i);
+      threads_.emplace_back([this, i, on_event, on_done] { on_done(handler_(i, on_event)); });
+    };
   }
+
+  const std::vector<int64_t>& started() const { return started_; }
 
  private:
-  mutable base::Mutex mutex_;
-  absl::Time now_ ABSL_GUARDED_BY(mutex_) = absl::UnixEpoch();
+  const Handler handler_;
+  std::vector<int64_t> started_;
+  std::vector<std::thread> threads_;
 };
 
-// How many calls are inside a handler.
+// How many calls are being answered.
 class Crowd {
  public:
   void Enter() {
@@ -67,105 +88,113 @@ class Crowd {
   int largest_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-TEST(LoadGeneratorTest, ClosedLoopSendsAllRequestsAndKeepsToItsConcurrency) {
-  client::FakeServer server;
+TEST(LoadGeneratorTest, ClosedLoopStartsEveryCallAndKeepsToItsConcurrency) {
   Crowd crowd;
-  server.OnGenerate([&](const v1::GenerateRequest& request, client::EventWriter& writer) {
+  Answerer answerer([&](int64_t, const OnEvent& on_event) {
     crowd.Enter();
     // None of the first four is answered before all of them are there.
     crowd.WaitFor(4);
+    on_event(Delta(1));
+    on_event(Delta(1));
+    on_event(Finished(5, 2));
     crowd.Leave();
-    return client::SayHello(request, writer);
+    return absl::OkStatus();
   });
-  const client::Client client(server.address());
   const LoadReport report =
-      RunLoad(client, {.num_requests = 30, .max_in_flight = 4}, {}, NumberedRequest);
+      RunLoad({.num_requests = 30, .max_in_flight = 4}, answerer.start_call());
   EXPECT_EQ(report.num_ok, 30);
-  EXPECT_TRUE(report.failed.empty());
+  EXPECT_THAT(report.failed, IsEmpty());
   EXPECT_EQ(report.prompt_tokens, 30 * 5);
   EXPECT_EQ(report.generated_tokens, 30 * 2);
   EXPECT_EQ(report.first_token.count(), 30);
   EXPECT_EQ(report.latency.count(), 30);
   EXPECT_EQ(report.inter_token.count(), 30);
   EXPECT_EQ(crowd.largest(), 4);
-
-  std::vector<int> numbers;
-  for (const v1::GenerateRequest& request : server.requests()) {
-    numbers.push_back(std::stoi(request.text()));
-  }
-  std::sort(numbers.begin(), numbers.end());
-  for (int i = 0; i < 30; ++i) EXPECT_EQ(numbers[i], i);
+  ASSERT_EQ(answerer.started().size(), 30u);
+  for (int i = 0; i < 30; ++i) EXPECT_EQ(answerer.started()[i], i);
 }
 
 TEST(LoadGeneratorTest, OpenLoopDoesNotWaitForAnswers) {
-  client::FakeServer server;
   Crowd crowd;
-  server.OnGenerate([&](const v1::GenerateRequest& request, client::EventWriter& writer) {
+  Answerer answerer([&](int64_t, const OnEvent&) {
     crowd.Enter();
     // Nobody is answered before everybody is there.
     crowd.WaitFor(12);
-    return client::SayHello(request, writer);
+    return absl::OkStatus();
   });
-  const client::Client client(server.address());
   const LoadPlan plan{.arrivals = std::vector<absl::Duration>(12), .max_in_flight = 100};
-  EXPECT_EQ(RunLoad(client, plan, {}, NumberedRequest).num_ok, 12);
+  EXPECT_EQ(RunLoad(plan, answerer.start_call()).num_ok, 12);
 }
 
-// Ten seconds pass between started and first token, and one between the two tokens. All three
-// requests are meant to start at once but only one may run at a time, so the second and third pay
-// for those before them.
+// Each call takes 17 seconds: ten to its first token, one to the second, six to three more that
+// come together.
+absl::Status AnswerSlowly(sluice::testing::ManualClock& clock, const OnEvent& on_event) {
+  clock.Advance(absl::Seconds(10));
+  on_event(Delta(1));
+  clock.Advance(absl::Seconds(1));
+  on_event(Delta(1));
+  // Withheld text: no token came.
+  on_event(Delta(0));
+  clock.Advance(absl::Seconds(6));
+  on_event(Delta(3));
+  on_event(Finished(7, 5));
+  return absl::OkStatus();
+}
+
+// All three are meant to start at once, but only one may run at a time: the second and the third
+// pay for those before them.
 TEST(LoadGeneratorTest, OpenLoopCountsTimesFromTheIntendedStart) {
-  client::FakeServer server;
-  ManualClock clock;
-  // The clock is moved only when all has been read that was written before.
-  server.OnGenerate([&](const v1::GenerateRequest&, client::EventWriter& writer) {
-    clock.Advance(absl::Seconds(10));
-    v1::GenerateResponse three = client::DeltaEvent("a");
-    writer.Write(three);
-    return grpc::Status::OK;
-  });
-  const client::Client client(server.address());
+  sluice::testing::ManualClock clock;
+  Answerer answerer(
+      [&](int64_t, const OnEvent& on_event) { return AnswerSlowly(clock, on_event); });
   const LoadPlan plan{.arrivals = std::vector<absl::Duration>(3), .max_in_flight = 1};
-  const LoadReport report = RunLoad(client, plan, {}, NumberedRequest, clock);
+  const LoadReport report = RunLoad(plan, answerer.start_call(), clock);
   EXPECT_EQ(report.num_ok, 3);
-  EXPECT_EQ(report.elapsed, absl::Seconds(30));
-  EXPECT_EQ(report.latency.Mean(), absl::Seconds(20));
-  EXPECT_EQ(report.latency.Max(), absl::Seconds(30));
-  EXPECT_EQ(report.first_token.Mean(), absl::Seconds(20));
-  EXPECT_EQ(report.send_delay.Mean(), absl::Seconds(10));
-  EXPECT_EQ(report.send_delay.Max(), absl::Seconds(20));
+  EXPECT_EQ(report.elapsed, absl::Seconds(3 * 17));
+  EXPECT_EQ(report.latency.Mean(), absl::Seconds(2 * 17));
+  EXPECT_EQ(report.latency.Max(), absl::Seconds(3 * 17));
+  EXPECT_EQ(report.first_token.Mean(), absl::Seconds(17 + 10));
+  EXPECT_EQ(report.first_token.Max(), absl::Seconds(2 * 17 + 10));
+  EXPECT_EQ(report.send_delay.Mean(), absl::Seconds(17));
+  EXPECT_EQ(report.send_delay.Max(), absl::Seconds(2 * 17));
 }
 
 TEST(LoadGeneratorTest, ClosedLoopCountsTimesFromTheRealStart) {
-  client::FakeServer server;
-  ManualClock clock;
-  server.OnGenerate([&](const v1::GenerateRequest& request, client::EventWriter& writer) {
-    clock.Advance(absl::Seconds(10));
-    return client::SayHello(request, writer);
-  });
-  const client::Client client(server.address());
-  const LoadReport report = RunLoad(client, {.num_requests = 3}, {}, NumberedRequest, clock);
-  EXPECT_EQ(report.latency.Mean(), absl::Seconds(10));
-  EXPECT_EQ(report.latency.Max(), absl::Seconds(10));
+  sluice::testing::ManualClock clock;
+  Answerer answerer(
+      [&](int64_t, const OnEvent& on_event) { return AnswerSlowly(clock, on_event); });
+  const LoadReport report = RunLoad({.num_requests = 3}, answerer.start_call(), clock);
+  EXPECT_EQ(report.latency.Mean(), absl::Seconds(17));
+  EXPECT_EQ(report.first_token.Max(), absl::Seconds(10));
   EXPECT_EQ(report.send_delay.Max(), absl::ZeroDuration());
 }
 
-TEST(LoadGeneratorTest, CountsFailuresByStatusAndLeavesThemOutOfTheTimes) {
-  client::FakeServer server;
-  server.OnGenerate([](const v1::GenerateRequest& request, client::EventWriter& writer) {
-    const int i = std::stoi(request.text());
-    if (i % 2 == 0) return client::SayHello(request, writer);
-    writer.Write(client::DeltaEvent("lost"));
-    return i % 3 == 0 ? grpc::Status(grpc::StatusCode::INTERNAL, "broken")
-                      : grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "full");
+TEST(LoadGeneratorTest, TokensThatComeTogetherShareTheirTime) {
+  sluice::testing::ManualClock clock;
+  Answerer answerer(
+      [&](int64_t, const OnEvent& on_event) { return AnswerSlowly(clock, on_event); });
+  const LoadReport report = RunLoad({.num_requests = 1}, answerer.start_call(), clock);
+  // 1, 2, 2 and 2 seconds.
+  EXPECT_EQ(report.inter_token.count(), 4);
+  EXPECT_EQ(report.inter_token.Max(), absl::Seconds(2));
+  EXPECT_EQ(report.inter_token.Mean(), absl::Seconds(7) / 4);
+}
+
+TEST(LoadGeneratorTest, CountsFailuresByStatusAndLeavesThemOutOfTheRest) {
+  Answerer answerer([](int64_t i, const OnEvent& on_event) {
+    on_event(Delta(1));
+    if (i % 2 == 0) {
+      on_event(Finished(5, 1));
+      return absl::OkStatus();
+    }
+    return i % 3 == 0 ? absl::InternalError("broken") : absl::ResourceExhaustedError("full");
   });
-  const client::Client client(server.address());
-  const LoadReport report = RunLoad(client, {.num_requests = 10}, {}, NumberedRequest);
+  const LoadReport report = RunLoad({.num_requests = 10}, answerer.start_call());
   EXPECT_EQ(report.num_ok, 5);
   EXPECT_THAT(report.failed, ElementsAre(Pair(absl::StatusCode::kResourceExhausted, 3),
                                          Pair(absl::StatusCode::kInternal, 2)));
   EXPECT_EQ(report.first_error, absl::ResourceExhaustedError("full"));
-  EXPECT_EQ(report.generated_tokens, 10);
+  EXPECT_EQ(report.generated_tokens, 5);
   EXPECT_EQ(report.latency.count(), 5);
   EXPECT_EQ(report.first_token.count(), 5);
 }

@@ -1,0 +1,159 @@
+"""Starts a real sluice-server for a test and talks to it through stubs that are made from the .proto files on the spot.
+
+The environment says where things are: SLUICE_SERVER (the binary), SLUICE_SOURCE_DIR, SLUICE_PROTOC and
+SLUICE_GRPC_PYTHON_PLUGIN. Importing this module makes the stubs; the modules are then attributes of it.
+"""
+
+import atexit
+import http.client
+import os
+import pathlib
+import queue
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+
+import grpc
+
+SOURCE_DIR = pathlib.Path(os.environ["SLUICE_SOURCE_DIR"])
+
+
+def _make_stubs():
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sluice_stubs_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    # Python's own `grpc` and `google` packages hide the folders of these: they become modules without a package.
+    flat = [
+        SOURCE_DIR / "proto/grpc/health/v1/health.proto",
+        SOURCE_DIR / "proto/google/rpc/status.proto",
+        SOURCE_DIR / "proto/google/rpc/error_details.proto",
+        SOURCE_DIR / "tests/integration/reflection.proto",
+    ]
+    for proto in flat:
+        shutil.copy(proto, folder)
+    subprocess.run(
+        [
+            os.environ["SLUICE_PROTOC"],
+            f"-I{folder}",
+            f"-I{SOURCE_DIR / 'proto'}",
+            f"--python_out={folder}",
+            f"--grpc_python_out={folder}",
+            f"--plugin=protoc-gen-grpc_python={os.environ['SLUICE_GRPC_PYTHON_PLUGIN']}",
+            "sluice/v1/generation.proto",
+            "sluice/v1/control.proto",
+            *(proto.name for proto in flat),
+        ],
+        check=True,
+    )
+    sys.path.insert(0, str(folder))
+
+
+_make_stubs()
+
+# pylint: disable=wrong-import-position
+import error_details_pb2  # noqa: E402
+import health_pb2  # noqa: E402
+import health_pb2_grpc  # noqa: E402
+import reflection_pb2  # noqa: E402,F401
+import reflection_pb2_grpc  # noqa: E402,F401
+import status_pb2  # noqa: E402
+from sluice.v1 import control_pb2  # noqa: E402
+from sluice.v1 import control_pb2_grpc  # noqa: E402
+from sluice.v1 import generation_pb2  # noqa: E402
+from sluice.v1 import generation_pb2_grpc  # noqa: E402
+
+
+class SluiceServer:
+    """A server on free ports, ready to work once constructed; stop() ends it."""
+
+    def __init__(self, *flags):
+        self._process = subprocess.Popen(
+            [os.environ["SLUICE_SERVER"], "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0", *flags],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.log = []
+        self._addresses = queue.Queue()
+        self._reader = threading.Thread(target=self._read_log)
+        self._reader.start()
+        addresses = self._addresses.get()
+        if addresses is None:
+            self._reader.join()
+            self._process.wait()
+            raise RuntimeError("the server ended:\n" + "".join(self.log))
+        self.grpc_address, self.metrics_address = addresses
+        self.channel = grpc.insecure_channel(self.grpc_address)
+        self.generation = generation_pb2_grpc.GenerationStub(self.channel)
+        self.control = control_pb2_grpc.ControlStub(self.channel)
+        self.health = health_pb2_grpc.HealthStub(self.channel)
+        self._wait_until_ready()
+
+    def _read_log(self):
+        """Never lets the pipe fill up; the end of the log counts as an answer to who waits for addresses."""
+        for line in self._process.stderr:
+            self.log.append(line)
+            match = re.search(r"listening grpc=(\S+) metrics=(\S+)", line)
+            if match:
+                self._addresses.put(match.groups())
+        self._addresses.put(None)
+
+    def _wait_until_ready(self):
+        request = health_pb2.HealthCheckRequest(service="sluice.v1.Generation")
+        watch = self.health.Watch(request)
+        for response in watch:
+            if response.status == health_pb2.HealthCheckResponse.SERVING:
+                break
+        watch.cancel()
+
+    def is_running(self):
+        return self._process.poll() is None
+
+    def stop(self):
+        """Ends the server as an operator would and returns its exit code."""
+        self.channel.close()
+        self._process.terminate()
+        exit_code = self._process.wait()
+        self._reader.join()
+        self._process.stderr.close()
+        return exit_code
+
+    def expert_tokens(self):
+        """Tokens per [layer, expert] so far, from GetExpertLoad."""
+        response = self.control.GetExpertLoad(control_pb2.GetExpertLoadRequest())
+        return {
+            (layer.layer, expert): tokens for layer in response.layers for expert, tokens in enumerate(layer.tokens)
+        }
+
+    def scraped_expert_tokens(self):
+        """The same from the metrics port."""
+        pattern = re.compile(r'^sluice_expert_tokens_total\{(.*)\} (\S+)$', re.MULTILINE)
+        result = {}
+        for labels, value in pattern.findall(self.scrape()):
+            labels = dict(re.findall(r'(\w+)="(\w+)"', labels))
+            result[int(labels["layer"]), int(labels["expert"])] = int(float(value))
+        return result
+
+    def scrape(self):
+        connection = http.client.HTTPConnection(self.metrics_address)
+        connection.request("GET", "/metrics")
+        response = connection.getresponse()
+        text = response.read().decode()
+        connection.close()
+        if response.status != 200:
+            raise RuntimeError(f"/metrics answered {response.status}: {text}")
+        return text
+
+
+def violated_fields(error):
+    """The fields that the BadRequest detail of an RpcError names."""
+    fields = []
+    for key, value in error.trailing_metadata() or ():
+        if key != "grpc-status-details-bin":
+            continue
+        for detail in status_pb2.Status.FromString(value).details:
+            bad_request = error_details_pb2.BadRequest()
+            if detail.Unpack(bad_request):
+                fields.extend(violation.field for violation in bad_request.field_violations)
+    return fields
