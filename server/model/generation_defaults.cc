@@ -14,8 +14,7 @@ constexpr IntRange kTokenRange{.min = 0};
 absl::StatusOr<std::vector<TokenId>> GetEos(const JsonObject& in) {
   const Json* value = in.Find(kEos);
   if (value->is_array()) {
-    ASSIGN_OR_RETURN(const auto ids, in.GetOptionalInts(kEos, kTokenRange));
-    return std::vector<TokenId>(ids->begin(), ids->end());
+    return in.GetInts(kEos, kTokenRange);
   }
   ASSIGN_OR_RETURN(const int id, in.GetInt(kEos, kTokenRange));
   return std::vector<TokenId>{id};

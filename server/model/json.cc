@@ -206,12 +206,12 @@ absl::StatusOr<std::optional<JsonObject>> JsonObject::GetOptionalObject(
   return JsonObject(file_, *value, absl::StrCat(path_, name, "."));
 }
 
-absl::StatusOr<std::optional<std::vector<int>>> JsonObject::GetOptionalInts(
-    absl::string_view name, const IntRange& range) const {
-  if (!Has(name)) return std::nullopt;
+absl::StatusOr<std::vector<int>> JsonObject::GetInts(absl::string_view name,
+                                                     const IntRange& range) const {
+  std::vector<int> numbers;
+  if (!Has(name)) return numbers;
   const Json* value = Find(name);
   if (!value->is_array()) return Invalid(name, "a list of integers");
-  std::vector<int> numbers;
   for (const Json& element : *value) {
     ASSIGN_OR_RETURN(const int number, ToInt(element, absl::StrCat("an entry of ", name), range));
     numbers.push_back(number);

@@ -68,8 +68,8 @@ class JsonObject {
                                                         const RealRange& range) const;
   absl::StatusOr<std::optional<std::string>> GetOptionalString(absl::string_view name) const;
   absl::StatusOr<std::optional<JsonObject>> GetOptionalObject(absl::string_view name) const;
-  absl::StatusOr<std::optional<std::vector<int>>> GetOptionalInts(absl::string_view name,
-                                                                  const IntRange& range) const;
+  // Empty if absent or null.
+  absl::StatusOr<std::vector<int>> GetInts(absl::string_view name, const IntRange& range) const;
   absl::StatusOr<std::optional<std::vector<std::string>>> GetOptionalStrings(
       absl::string_view name) const;
 

@@ -1,7 +1,6 @@
 #include "model/families/common.h"
 
 #include <string>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
@@ -38,9 +37,11 @@ absl::StatusOr<AttentionConfig> TranslateHeads(const JsonObject& in, int hidden_
                            : null_kv_heads ? attention.num_heads
                                            : defaults.num_kv_heads.value_or(attention.num_heads);
   if (attention.num_heads % attention.num_kv_heads != 0) {
-    return in.Invalid("num_key_value_heads",
-                      absl::StrCat("a divisor of num_attention_heads, ", attention.num_heads,
-                                   " (and is by default ", attention.num_kv_heads, ")"));
+    return in.Invalid(
+        "num_key_value_heads",
+        absl::StrCat(
+            "a divisor of num_attention_heads, ", attention.num_heads,
+            kv_heads ? "" : absl::StrCat(", unlike its default ", attention.num_kv_heads)));
   }
   ASSIGN_OR_RETURN(const auto head_dim, in.GetOptionalInt("head_dim", {.max = kMaxHeadDim}));
   attention.head_dim = head_dim.value_or(hidden_size / attention.num_heads);
@@ -97,9 +98,11 @@ absl::StatusOr<RouterConfig> TranslateRouter(const JsonObject& in, int default_e
   router.num_experts = experts ? *experts : local.value_or(default_experts);
   ASSIGN_OR_RETURN(router.top_k, in.GetInt("num_experts_per_tok", {.fallback = default_top_k}));
   if (router.top_k > router.num_experts) {
-    return in.Invalid("num_experts_per_tok",
-                      absl::StrCat("at most the number of experts, ", router.num_experts,
-                                   " (and is by default ", default_top_k, ")"));
+    const bool given = in.Has("num_experts_per_tok");
+    return in.Invalid(
+        "num_experts_per_tok",
+        absl::StrCat("at most the number of experts, ", router.num_experts,
+                     given ? "" : absl::StrCat(", unlike its default ", default_top_k)));
   }
   return router;
 }
@@ -113,10 +116,10 @@ absl::Status TranslateDenseLayers(const JsonObject& in, int default_dense_width,
   const int num_layers = config.num_layers();
   ASSIGN_OR_RETURN(const int step, in.GetInt("decoder_sparse_step", {.fallback = 1}));
   ASSIGN_OR_RETURN(const auto dense,
-                   in.GetOptionalInts("mlp_only_layers", {.min = 0, .max = num_layers - 1}));
+                   in.GetInts("mlp_only_layers", {.min = 0, .max = num_layers - 1}));
   bool any_dense = false;
   for (int i = 0; i < num_layers; ++i) config.layers[i].sparse = (i + 1) % step == 0;
-  for (const int i : dense.value_or(std::vector<int>{})) config.layers[i].sparse = false;
+  for (const int i : dense) config.layers[i].sparse = false;
   for (const LayerConfig& layer : config.layers) any_dense |= !layer.sparse;
   if (!any_dense) return absl::OkStatus();
   ASSIGN_OR_RETURN(config.dense_ffn_size,

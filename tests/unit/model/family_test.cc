@@ -399,7 +399,8 @@ TEST(FamilyTest, RefusesFieldsThatContradictEachOther) {
       {"mixtral", R"("num_experts": 4, "num_local_experts": 8)",
        "num_local_experts is 8, must be the same as num_experts, 4"},
       {"mixtral", R"("num_attention_heads": 12)",
-       "num_key_value_heads is missing, must be a divisor"},
+       "num_key_value_heads is missing, must be a divisor of num_attention_heads, 12, unlike its "
+       "default 8"},
       {"mixtral", R"("num_attention_heads": 12, "num_key_value_heads": 5)",
        "num_key_value_heads is 5, must be a divisor of num_attention_heads, 12"},
       {"mixtral", R"("hidden_size": 100, "num_attention_heads": 16)",
@@ -407,7 +408,9 @@ TEST(FamilyTest, RefusesFieldsThatContradictEachOther) {
       {"mixtral", R"("hidden_size": 1048576, "num_attention_heads": 1, "num_key_value_heads": 1)",
        "head_dim is missing"},
       {"mixtral", R"("hidden_size": 24, "num_attention_heads": 8)", "must be even, not 3"},
-      {"mixtral", R"("num_local_experts": 1)", "num_experts_per_tok is missing, must be at most"},
+      {"mixtral", R"("num_local_experts": 1)",
+       "num_experts_per_tok is missing, must be at most the number of experts, 1, unlike its "
+       "default 2"},
       {"qwen2_moe", R"("num_hidden_layers": 1, "layer_types": ["sliding_attention"])",
        "use_sliding_window is missing, must be true"},
       {"qwen2_moe", R"("num_hidden_layers": 2, "use_sliding_window": true, "sliding_window": null)",

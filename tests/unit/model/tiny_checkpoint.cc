@@ -132,6 +132,8 @@ void TempFolder::Fill(const Files& files) const {
 }
 
 void TempFolder::Write(const std::string& name, const std::string& contents) const {
+  // Some file systems write a file to disk at once if it is truncated first.
+  std::filesystem::remove(path_ + "/" + name);
   std::ofstream file(path_ + "/" + name, std::ios::binary);
   file.write(contents.data(), static_cast<std::streamsize>(contents.size()));
   ASSERT_TRUE(file.good()) << name;
