@@ -199,9 +199,9 @@ TEST(GenerateTest, CancellingFreesTheRequest) {
   server.gate.AwaitHeld();
   call.context.TryCancel();
   EXPECT_EQ(call.ReadAll().status.error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
   server.gate.Open();
   server.AwaitIdle();
-  EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
   EXPECT_EQ(server.Metric(R"(sluice_requests_finished_total{reason="cancelled"})"), 1);
 }
 

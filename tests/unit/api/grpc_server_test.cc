@@ -107,7 +107,9 @@ TEST(GrpcServerTest, TellsHowBusyItIs) {
   server.gate.HoldAfter(0);
   grpc::ClientContext context;
   const auto stub = server.generation();
-  const auto reader = stub->Generate(&context, TestServer::Request(0));
+  v1::GenerateRequest generate = TestServer::Request(0);
+  generate.mutable_stopping()->set_max_tokens(10);
+  const auto reader = stub->Generate(&context, generate);
   server.gate.AwaitHeld();
   auto load = CallOk(&v1::Control::Stub::GetLoad, server);
   EXPECT_EQ(load.running_requests(), 1);
@@ -216,8 +218,8 @@ TEST(GrpcServerTest, OnePortIsForOneServer) {
   ActiveCalls active_calls;
   TextThread text_thread(1);
   ApiContext api{facts, base::Clock::System(), metrics.requests(), slot, active_calls, text_thread};
-  for (const std::string& address : {server.grpc->address(), std::string("no such host:1"),
-                                     std::string("127.0.0.1:99999"), std::string("")}) {
+  for (const std::string& address :
+       {server.grpc->address(), std::string("no such host:1"), std::string("")}) {
     const absl::Status status = GrpcServer::Start(address, {}, api).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << address;
     EXPECT_TRUE(absl::StrContains(status.message(), address)) << status;
