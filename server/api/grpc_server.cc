@@ -38,7 +38,7 @@ void InitOnce() {
 void Configure(const GrpcLimits& limits, grpc::ServerBuilder& builder) {
   grpc::ResourceQuota quota("sluice");
   quota.SetMaxThreads(kMaxSynchronousThreads);
-  if (limits.max_buffer_bytes > 0) quota.Resize(limits.max_buffer_bytes);
+  quota.Resize(limits.max_buffer_bytes);
   builder.SetResourceQuota(quota);
   builder.SetMaxReceiveMessageSize(limits.max_message_bytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, limits.max_concurrent_streams);
