@@ -28,10 +28,12 @@ constexpr char kCompiler[] = "g++ " __VERSION__;
 
 // bf16 wherever there are kernels for it, unless the configuration says otherwise.
 kernels::WeightFormat ChooseFormat(config::WeightsFormat wish) {
-  const bool is_bf16 = wish == config::WeightsFormat::kBf16 ||
-                       (wish == config::WeightsFormat::kAuto &&
-                        kernels::SelectKernels(kernels::WeightFormat::kBf16).ok());
-  return is_bf16 ? kernels::WeightFormat::kBf16 : kernels::WeightFormat::kF32;
+  if (wish == config::WeightsFormat::kF32) return kernels::WeightFormat::kF32;
+  if (wish == config::WeightsFormat::kBf16) return kernels::WeightFormat::kBf16;
+  const absl::Status bf16 = kernels::SelectKernels(kernels::WeightFormat::kBf16).status();
+  if (bf16.ok()) return kernels::WeightFormat::kBf16;
+  base::Log().info("weights format=f32, as bf16 is declined: {}", std::string(bf16.message()));
+  return kernels::WeightFormat::kF32;
 }
 
 // The demo model: where it is installed, or where it lies in the source tree.
@@ -58,7 +60,6 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(const config::ServerConfi
       .kernels = kernels.report};
   base::Log().info("sluice-server version={} cpu=\"{}\" isa={} threads={}", facts.version,
                    facts.cpu, facts.isa, facts.num_threads);
-  for (const std::string& line : facts.kernels) base::Log().info("kernel {}", line);
   std::unique_ptr<Server> server(new Server(config, weights, std::move(facts)));
   RETURN_IF_ERROR(server->Listen());
   return server;

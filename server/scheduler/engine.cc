@@ -10,17 +10,14 @@
 namespace sluice::scheduler {
 
 struct Engine::State {
-  explicit State(const Options& options)
-      : core(options), on_thread_start(options.on_thread_start) {}
+  explicit State(const Options& options) : core(options) {}
 
   void RunThread() {
-    if (on_thread_start) on_thread_start();
     while (core.AwaitWork()) core.Step();
     core.EndAll("the server is stopping");
   }
 
   EngineCore core;
-  const std::function<void()> on_thread_start;
   // Held by whoever starts or stops, never by the engine thread.
   base::Mutex mutex;
   bool stopped ABSL_GUARDED_BY(mutex) = false;

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 
 #include "base/clock.h"
 #include "metrics/engine_metrics.h"
@@ -30,9 +29,6 @@ struct EngineOptions {
   const base::Clock* clock = &base::Clock::System();
   model::ModelRunner* runner = nullptr;
   metrics::EngineMetrics* metrics = nullptr;
-  // Runs first on the engine thread, which works along as thread 0 of the kernel pool: the place
-  // for what every thread of the pool has to set up.
-  std::function<void()> on_thread_start;
 };
 
 }  // namespace sluice::scheduler

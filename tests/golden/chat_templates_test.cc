@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -65,9 +64,6 @@ TEST_P(ChatTemplatesTest, RendersAsJinja) {
   ASSERT_TRUE(globals.at("trim_blocks") == true && globals.at("lstrip_blocks") == true);
 
   const auto parsed = ChatTemplate::Parse(golden.at("template").get<std::string>(), {});
-  if (absl::IsUnimplemented(parsed.status()) && std::getenv("SLUICE_GOLDEN_DIR") != nullptr) {
-    GTEST_SKIP() << parsed.status();  // a template of others may need more of the language
-  }
   for (const Json& c : golden.at("cases")) {
     SCOPED_TRACE(c.at("name").get<std::string>());
     if (!parsed.ok()) {

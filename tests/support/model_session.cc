@@ -10,7 +10,7 @@
 namespace sluice::testing {
 namespace {
 
-constexpr int kNumBlocks = 256;
+constexpr int kNumBlocks = 512;
 
 }  // namespace
 
