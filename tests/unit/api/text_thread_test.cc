@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <future>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -24,11 +25,12 @@ TEST(TextThreadTest, RunsInOrderAndFinishesWhatWaits) {
 }
 
 TEST(TextThreadTest, SaysNoAtOnceWhenTooManyWait) {
-  TextThread thread(2);
   std::promise<void> running, gate;
+  const std::shared_future<void> opened = gate.get_future().share();
+  TextThread thread(2);
   EXPECT_TRUE(thread.Run([&] {
     running.set_value();
-    gate.get_future().wait();
+    opened.wait();
   }));
   running.get_future().wait();
   EXPECT_TRUE(thread.Run([] {}));
