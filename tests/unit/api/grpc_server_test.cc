@@ -248,7 +248,7 @@ TEST(GrpcServerTest, OnePortIsForOneServer) {
   const ServerFacts facts;
   metrics::ServerMetrics metrics({});
   ModelSlot slot;
-  ActiveCalls active_calls;
+  ActiveCalls active_calls(1);
   TextThread text_thread(1);
   ApiContext api{facts, base::Clock::System(), metrics.requests(), slot, active_calls, text_thread};
   for (const std::string& address :

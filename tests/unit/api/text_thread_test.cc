@@ -55,13 +55,25 @@ TEST(TextThreadTest, TakesFunctionsFromManyThreads) {
 }
 
 TEST(ActiveCallsTest, WaitsForTheLastTicket) {
-  ActiveCalls calls;
+  ActiveCalls calls(1);
   EXPECT_EQ(calls.WaitUntilNone(absl::ZeroDuration()), 0);
   auto ticket = std::make_unique<ActiveCalls::Ticket>(calls);
   EXPECT_EQ(calls.WaitUntilNone(absl::ZeroDuration()), 1);
   std::thread ending([&] { ticket.reset(); });
   EXPECT_EQ(calls.WaitUntilNone(absl::InfiniteDuration()), 0);
   ending.join();
+}
+
+TEST(ActiveCallsTest, IsOverfullFromOneMoreThanItsLimitOn) {
+  ActiveCalls calls(2);
+  const ActiveCalls::Ticket first(calls);
+  const ActiveCalls::Ticket second(calls);
+  EXPECT_FALSE(calls.Overfull());
+  {
+    const ActiveCalls::Ticket third(calls);
+    EXPECT_TRUE(calls.Overfull());
+  }
+  EXPECT_FALSE(calls.Overfull());
 }
 
 TEST(ModelSlotTest, IsSeenByOtherThreadsOnceItIsPublished) {
