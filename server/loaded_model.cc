@@ -94,6 +94,11 @@ void LoadedModel::StartEngine(const Options& options) {
   limits_.max_waiting_requests = config.max_waiting_requests;
   limits_.max_running_requests = config.max_running_requests;
   limits_.max_step_tokens = config.max_step_tokens;
+  if (limits_.max_running_requests > limits_.max_step_tokens) {
+    base::Log().warn("--max_step_tokens={} cuts max_running_requests from {}: each has a token",
+                     config.max_step_tokens, config.max_running_requests);
+    limits_.max_running_requests = limits_.max_step_tokens;
+  }
   limits_.max_context = runner_->config().max_context;
   if (config.max_context > 0) {
     if (config.max_context > limits_.max_context) {
@@ -169,10 +174,12 @@ void LoadedModel::LogStart(const Options& options) const {
   log.info("kv_cache bytes={} blocks={} tokens={}", load.num_kv_blocks * load.kv_block_bytes,
            load.num_kv_blocks, int64_t{load.num_kv_blocks} * model::kKvBlockTokens);
   log.info(
-      "limits max_context={} max_running_requests={} max_waiting_requests={} max_step_tokens={} "
+      "limits max_context={} max_running_requests={} max_waiting_requests={} "
+      "max_active_requests={} max_step_tokens={} "
       "default_max_tokens={} max_message_bytes={} max_concurrent_streams={} drain_timeout={}",
       limits_.max_context, limits_.max_running_requests, limits_.max_waiting_requests,
-      limits_.max_step_tokens, options.config.default_max_tokens, options.config.max_message_bytes,
+      options.config.max_active_requests, limits_.max_step_tokens,
+      options.config.default_max_tokens, options.config.max_message_bytes,
       options.config.max_concurrent_streams, absl::FormatDuration(options.config.drain_timeout));
 }
 

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -37,15 +38,19 @@ sigset_t BlockSignals() {
 }
 
 // The first signal drains the server, or ends it if there is nothing to drain; a second one ends it
-// at once.
-void WaitForSignals(const sigset_t& signals, Server& server) {
-  for (bool is_first = true;; is_first = false) {
+// at once. Returns when `ended` is set and kEndOfWaiting comes; others may send that, too.
+void WaitForSignals(const sigset_t& signals, const std::atomic<bool>& ended, Server& server) {
+  for (bool is_first = true;;) {
     int number = 0;
     sigwait(&signals, &number);
-    if (number == kEndOfWaiting) return;
+    if (number == kEndOfWaiting) {
+      if (ended) return;
+      continue;
+    }
     base::Log().info("signal {}", number == SIGTERM ? "SIGTERM" : "SIGINT");
     if (!is_first) std::_Exit(1);
     if (!server.Stop()) std::_Exit(0);
+    is_first = false;
   }
 }
 
@@ -64,8 +69,10 @@ int Main(int argc, const char* const* argv) {
 
   auto server = Server::Create(loaded->config);
   if (!server.ok()) return Fail(server.status());
-  std::thread waiting([&] { WaitForSignals(signals, **server); });
+  std::atomic<bool> ended{false};
+  std::thread waiting([&] { WaitForSignals(signals, ended, **server); });
   const absl::Status status = (*server)->Run();
+  ended = true;
   pthread_kill(waiting.native_handle(), kEndOfWaiting);
   waiting.join();
   return status.ok() ? 0 : Fail(status);

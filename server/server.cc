@@ -30,10 +30,7 @@ constexpr char kCompiler[] = "g++ " __VERSION__;
 kernels::WeightFormat ChooseFormat(config::WeightsFormat wish) {
   if (wish == config::WeightsFormat::kF32) return kernels::WeightFormat::kF32;
   if (wish == config::WeightsFormat::kBf16) return kernels::WeightFormat::kBf16;
-  const absl::Status bf16 = kernels::SelectKernels(kernels::WeightFormat::kBf16).status();
-  if (bf16.ok()) return kernels::WeightFormat::kBf16;
-  base::Log().info("weights format=f32, as bf16 is declined: {}", std::string(bf16.message()));
-  return kernels::WeightFormat::kF32;
+  return kernels::BestFormat();
 }
 
 // The demo model: where it is installed, or where it lies in the source tree.
@@ -71,6 +68,7 @@ Server::Server(const config::ServerConfig& config, kernels::WeightFormat weights
       weights_(weights),
       facts_(std::move(facts)),
       metrics_({.version = facts_.version, .compiler = kCompiler, .isa = facts_.isa}),
+      active_calls_(config.max_active_requests),
       text_thread_(kMaxWaitingTexts),
       api_{facts_, base::Clock::System(), metrics_.requests(), slot_, active_calls_, text_thread_} {
 }

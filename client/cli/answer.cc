@@ -29,7 +29,7 @@ class Summary {
   std::string Text() const {
     const v1::Usage& usage = finished_.usage();
     std::string text =
-        absl::StrCat(usage.prompt_tokens(), " prompt tokens",
+        absl::StrCat("tokens: ", usage.prompt_tokens(), " prompt",
                      usage.cached_prompt_tokens() > 0
                          ? absl::StrCat(" (", usage.cached_prompt_tokens(), " from the cache)")
                          : "",

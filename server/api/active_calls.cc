@@ -4,6 +4,11 @@
 
 namespace sluice::api {
 
+bool ActiveCalls::Overfull() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return active_ > max_calls_;
+}
+
 int ActiveCalls::WaitUntilNone(absl::Duration timeout) {
   // Longer ones overflow when they are added to the time.
   const auto bounded = absl::ToChronoMilliseconds(std::min(timeout, absl::Hours(24 * 365)));

@@ -1,4 +1,5 @@
-// ActiveCalls: counts the streams that are under way, so that a shutdown can wait for them.
+// ActiveCalls: counts the streams that are under way, so that there are not too many and a shutdown
+// can wait for them.
 #pragma once
 
 #include <condition_variable>
@@ -23,12 +24,18 @@ class ActiveCalls {
     ActiveCalls& calls_;
   };
 
+  explicit ActiveCalls(int max_calls) : max_calls_(max_calls) {}
+
+  // Whether there are more than max_calls. A call asks when it is one of them itself.
+  bool Overfull();
+
   // Waits until no call is active, at most `timeout`; returns how many still are.
   int WaitUntilNone(absl::Duration timeout);
 
  private:
   void Add(int change);
 
+  const int max_calls_;
   // base::CondVar has no wait with a time limit.
   std::mutex mutex_;
   std::condition_variable changed_;

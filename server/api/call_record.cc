@@ -5,10 +5,6 @@
 namespace sluice::api {
 namespace {
 
-constexpr const char* kMethodNames[metrics::kNumMethods] = {
-    "Generate",     "Tokenize", "Detokenize",    "GetServerInfo",
-    "GetModelInfo", "GetLoad",  "GetExpertLoad", "Abort"};
-
 metrics::FinishReason ReasonOf(const FinishedRequest& request) {
   if (request.status.ok()) {
     return request.reason == v1::FINISH_REASON_LENGTH ? metrics::FinishReason::kLength
@@ -81,9 +77,10 @@ void RecordRefused(const ApiContext& api, absl::Time start_time, const std::stri
 void RecordUnary(const ApiContext& api, metrics::Method method, absl::Time start_time,
                  const absl::Status& status) {
   api.metrics.requests_total(method, status.code()).Increment();
-  base::Log().debug(
-      "request method={} seconds={:.3f} status={}", kMethodNames[static_cast<size_t>(method)],
-      absl::ToDoubleSeconds(api.clock.Now() - start_time), absl::StatusCodeToString(status.code()));
+  base::Log().debug("request method={} seconds={:.3f} status={}",
+                    metrics::kMethodNames[static_cast<size_t>(method)],
+                    absl::ToDoubleSeconds(api.clock.Now() - start_time),
+                    absl::StatusCodeToString(status.code()));
 }
 
 }  // namespace sluice::api

@@ -151,7 +151,10 @@ grpc::ServerUnaryReactor* ControlService::Abort(grpc::CallbackServerContext* con
                         api_](const v1::AbortRequest& wire) -> absl::StatusOr<v1::AbortResponse> {
     if (wire.request_id().empty()) return FieldError("request_id", "is empty");
     ASSIGN_OR_RETURN(const ServedModel* model, api.slot.ForReading());
-    RETURN_IF_ERROR(model->engine->Cancel(wire.request_id()));
+    if (!model->engine->Cancel(wire.request_id()).ok()) {
+      return absl::NotFoundError(
+          absl::StrCat("request_id: no request '", wire.request_id(), "' waits or runs"));
+    }
     return v1::AbortResponse();
   };
   return RunUnary(api_, metrics::Method::kAbort, *context, *request, *response,

@@ -17,9 +17,6 @@
 namespace sluice::api {
 namespace {
 
-// When to come back after the text thread had too much to do.
-constexpr absl::Duration kTextThreadRetryDelay = absl::Seconds(1);
-
 absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
   const auto deadline = context.deadline();
   if (deadline == std::chrono::system_clock::time_point::max()) return absl::InfiniteFuture();
@@ -47,9 +44,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateReactor::Start(
     {
       base::MutexLock lock(reactor->mutex_);
       reactor->begun_ = true;
-      reactor->end_ = WithRetryDelay(
-          absl::ResourceExhaustedError("too many long requests are waiting to be tokenized"),
-          kTextThreadRetryDelay);
+      reactor->end_ = TextThreadFull();
     }
     reactor->Advance();
   }
@@ -80,6 +75,10 @@ absl::Status GenerateReactor::Submit(const grpc::ByteBuffer& bytes) {
     if (cancelled_) return CancelledStatus();
   }
   ASSIGN_OR_RETURN(model_, api_.slot.ForWork());
+  if (api_.active_calls.Overfull()) {
+    return WithRetryDelay(absl::ResourceExhaustedError("too many answers are open or unread"),
+                          model_->engine->RetryDelay());
+  }
   ASSIGN_OR_RETURN(const auto wire, Parse<v1::GenerateRequest>(bytes));
   ASSIGN_OR_RETURN(ParsedRequest parsed, ParseGenerate(wire, model_->facts, MakeUp()));
   scheduler::Request& request = parsed.request;
@@ -107,10 +106,10 @@ absl::Status GenerateReactor::Submit(const grpc::ByteBuffer& bytes) {
 }
 
 void GenerateReactor::OnReadable() {
-  // An alarm that is due at once is the way onto a thread of gRPC's. It is deleted by its own call,
-  // which is allowed: what runs is held by gRPC.
+  // An alarm that is overdue is the way onto a thread of gRPC's; one due now would wait for the
+  // next millisecond. It is deleted by its own call, which is allowed: what runs is held by gRPC.
   auto* alarm = new grpc::Alarm;
-  alarm->Set(std::chrono::system_clock::now(), [self = shared_from_this(), alarm](bool) {
+  alarm->Set(std::chrono::system_clock::time_point(), [self = shared_from_this(), alarm](bool) {
     delete alarm;
     self->Advance();
   });
@@ -153,7 +152,7 @@ void GenerateReactor::Advance() {
       status = ToGrpcStatus(*end_);
     }
   }
-  if (cancel_in_engine) model_->engine->Cancel(request_id_).IgnoreError();
+  if (cancel_in_engine) model_->engine->Cancel(request_id_, stream_.get()).IgnoreError();
   switch (move) {
     case Move::kNothing:
       return;
@@ -184,7 +183,6 @@ GenerateReactor::Move GenerateReactor::Decide() {
 
 bool GenerateReactor::TakeCancel() {
   if (!submitted_ || cancelled_in_engine_ || finished_ || !(cancelled_ || end_)) return false;
-  // What the engine has finished it has forgotten: by now the id may be another request's.
   if (!answer_->engine_done()) Read();
   cancelled_in_engine_ = !answer_->engine_done();
   return cancelled_in_engine_;

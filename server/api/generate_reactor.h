@@ -3,11 +3,6 @@
 // Three parties drive it: Begin, the engine (through a TokenStream, whose call is passed on to a
 // thread of gRPC's) and gRPC (write done, cancelled). Each sets its flags under the lock and then
 // calls Advance, which decides under the lock what to do next and does it outside.
-//
-//   begun_            Begin is through: the request was submitted or refused; nothing happens
-//   before write_in_flight_  StartWrite was called, OnWriteDone not yet; nothing else may be
-//   started cancelled_        the client is gone: nothing more is written finished_         Finish
-//   (or StartWriteAndFinish) was called; nothing may follow
 #pragma once
 
 #include <grpcpp/server_context.h>
@@ -82,11 +77,15 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::optional<Answer> answer_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Time> first_token_time_ ABSL_GUARDED_BY(mutex_);
   std::deque<v1::GenerateResponse> outbox_ ABSL_GUARDED_BY(mutex_);
+  // Begin is through: the request was submitted or refused. Nothing happens before.
   bool begun_ ABSL_GUARDED_BY(mutex_) = false;
   bool submitted_ ABSL_GUARDED_BY(mutex_) = false;
   bool cancelled_in_engine_ ABSL_GUARDED_BY(mutex_) = false;
+  // StartWrite was called, OnWriteDone not yet. No other write may be started.
   bool write_in_flight_ ABSL_GUARDED_BY(mutex_) = false;
+  // The client is gone: nothing more is written.
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  // Finish or StartWriteAndFinish was called. Nothing may follow.
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   // With what to finish: a refusal, or the answer's end.
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);

@@ -11,7 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
+#include "api/library_logs.h"
 
 namespace sluice::api {
 namespace {
@@ -25,10 +25,11 @@ constexpr int kKeepaliveTimeoutMs = 20'000;
 // Clients may ask the same this often; gRPC's default of five minutes cuts off those that do.
 constexpr int kMinPingIntervalMs = 5'000;
 
-// Both take effect for servers built afterwards.
-void InstallPlugins() {
+// What takes effect for the whole process.
+void InitOnce() {
   static std::once_flag once;
   std::call_once(once, [] {
+    RedirectLibraryLogs();
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   });
@@ -37,7 +38,7 @@ void InstallPlugins() {
 void Configure(const GrpcLimits& limits, grpc::ServerBuilder& builder) {
   grpc::ResourceQuota quota("sluice");
   quota.SetMaxThreads(kMaxSynchronousThreads);
-  if (limits.max_buffer_bytes > 0) quota.Resize(limits.max_buffer_bytes);
+  quota.Resize(limits.max_buffer_bytes);
   builder.SetResourceQuota(quota);
   builder.SetMaxReceiveMessageSize(limits.max_message_bytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, limits.max_concurrent_streams);
@@ -55,7 +56,7 @@ void Configure(const GrpcLimits& limits, grpc::ServerBuilder& builder) {
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& address,
                                                               const GrpcLimits& limits,
                                                               ApiContext& api) {
-  InstallPlugins();
+  InitOnce();
   std::unique_ptr<GrpcServer> server(new GrpcServer(api));
   grpc::ServerBuilder builder;
   Configure(limits, builder);

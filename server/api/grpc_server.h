@@ -21,8 +21,9 @@ struct GrpcLimits {
   int max_message_bytes = 4 * 1024 * 1024;
   // Calls on one connection at the same time; further ones wait at the client.
   int max_concurrent_streams = 1024;
-  // Memory that gRPC may hold for all connections; 0: no limit.
-  size_t max_buffer_bytes = 0;
+  // Memory that gRPC may hold for all connections together; near it connections are slowed down,
+  // at it calls are refused.
+  size_t max_buffer_bytes = size_t{1} << 30;
 };
 
 // Used by one thread.

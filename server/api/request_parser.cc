@@ -139,7 +139,7 @@ absl::StatusOr<model::SamplingParams> ReadSampling(const v1::SamplingOptions& wi
                                                    uint64_t made_up_seed) {
   model::SamplingParams sampling;
   if (defaults.do_sample) {
-    // What transformers takes when generation_config.json says do_sample and nothing else.
+    // A filter that generation_config.json does not name is off.
     sampling.temperature = std::min(defaults.temperature.value_or(1.0f), kMaxTemperature);
     sampling.top_k = defaults.top_k.value_or(0);
     sampling.top_p = defaults.top_p.value_or(1.0f);

@@ -49,6 +49,12 @@ absl::Status WithRetryDelay(absl::Status status, absl::Duration delay) {
   return status;
 }
 
+absl::Status TextThreadFull() {
+  return WithRetryDelay(
+      absl::ResourceExhaustedError("too many long requests are waiting to be tokenized"),
+      absl::Seconds(1));
+}
+
 std::optional<absl::Duration> RetryDelayOf(const absl::Status& status) {
   const auto payload = status.GetPayload(kRetryInfoUrl);
   if (!payload.has_value()) return std::nullopt;

@@ -21,6 +21,9 @@ absl::Status FieldError(absl::string_view field, absl::string_view description);
 // `status`, with a google.rpc.RetryInfo that says when to come back.
 absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);
 
+// RESOURCE_EXHAUSTED, to come back in a second: too many long requests wait to be tokenized.
+absl::Status TextThreadFull();
+
 // The delay that WithRetryDelay added.
 std::optional<absl::Duration> RetryDelayOf(const absl::Status& status);
 

@@ -22,7 +22,7 @@ class TextThread {
   // Runs what still waits.
   ~TextThread();
 
-  // Runs `function` soon, in order; false, at once, if too many wait already.
+  // Runs `function` soon, in order; false, at once, if too many wait already (see TextThreadFull).
   bool Run(std::function<void()> function);
 
  private:

@@ -26,7 +26,7 @@ grpc::ServerUnaryReactor* RunUnary(ApiContext& api, metrics::Method method,
   if (request.Length() <= kMaxInlineBytes) {
     run();
   } else if (!api.text_thread.Run(run)) {
-    finish(absl::ResourceExhaustedError("too many long requests are waiting to be tokenized"));
+    finish(TextThreadFull());
   }
   return reactor;
 }

@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "api/status_mapping.h"
 #include "base/check.h"
+#include "tokenizer/utf8.h"
 
 namespace sluice::api {
 namespace {
@@ -20,29 +21,6 @@ namespace {
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::UnknownFieldSet;
-
-// Whether `text` is well-formed UTF-8 (Unicode 15, table 3-7).
-bool IsUtf8(absl::string_view text) {
-  size_t i = 0;
-  const auto byte = [&](size_t at) { return static_cast<uint8_t>(text[at]); };
-  while (i < text.size()) {
-    const uint8_t lead = byte(i++);
-    if (lead < 0x80) continue;
-    if (lead < 0xC2 || lead > 0xF4) return false;
-    const int continuations = lead < 0xE0 ? 1 : lead < 0xF0 ? 2 : 3;
-    uint8_t low = 0x80;
-    uint8_t high = 0xBF;
-    if (lead == 0xE0) low = 0xA0;
-    if (lead == 0xED) high = 0x9F;
-    if (lead == 0xF0) low = 0x90;
-    if (lead == 0xF4) high = 0x8F;
-    for (int n = 0; n < continuations; ++n, low = 0x80, high = 0xBF) {
-      if (i == text.size() || byte(i) < low || byte(i) > high) return false;
-      ++i;
-    }
-  }
-  return true;
-}
 
 // Path of the first string field in `fields`, read as a `type`, that is not UTF-8. Goes no deeper
 // than the message types do, none of which contains itself.
@@ -53,7 +31,8 @@ std::optional<std::string> FindBadString(const UnknownFieldSet& fields, const De
     if (field == nullptr || value.type() != google::protobuf::UnknownField::TYPE_LENGTH_DELIMITED) {
       continue;
     }
-    if (field->type() == FieldDescriptor::TYPE_STRING && !IsUtf8(value.length_delimited())) {
+    if (field->type() == FieldDescriptor::TYPE_STRING &&
+        !tokenizer::IsValidUtf8(value.length_delimited())) {
       return field->name();
     }
     UnknownFieldSet nested;

@@ -33,8 +33,7 @@ using kernels::WeightFormat;
 WeightFormat ChooseFormat(config::WeightsFormat wish) {
   if (wish == config::WeightsFormat::kF32) return WeightFormat::kF32;
   if (wish == config::WeightsFormat::kBf16) return WeightFormat::kBf16;
-  return kernels::SelectKernels(WeightFormat::kBf16).ok() ? WeightFormat::kBf16
-                                                          : WeightFormat::kF32;
+  return kernels::BestFormat();
 }
 
 int64_t PeakRssBytes() {

@@ -27,9 +27,8 @@ std::string FirstLine(const std::string& path) {
 
 // CPUs that the control group may use at once: cpu.max holds "quota period" in microseconds, or
 // "max period" if there is no limit.
-double CpuQuota(const std::string& root) {
-  const std::vector<std::string> words =
-      absl::StrSplit(FirstLine(root + "/sys/fs/cgroup/cpu.max"), ' ');
+double CpuQuotaOf(const std::string& group) {
+  const std::vector<std::string> words = absl::StrSplit(FirstLine(group + "/cpu.max"), ' ');
   double quota = 0;
   double period = 0;
   if (words.size() != 2 || !absl::SimpleAtod(words[0], &quota) ||
@@ -37,6 +36,19 @@ double CpuQuota(const std::string& root) {
     return HUGE_VAL;
   }
   return quota / period;
+}
+
+// The least quota of the process's control group and those above it. In a container, whose own
+// group is the root of what it sees, that is one; a service's is some way down.
+double CpuQuota(const std::string& root) {
+  const std::string mount = root + "/sys/fs/cgroup";
+  double least = CpuQuotaOf(mount);
+  std::string path = FirstLine(root + "/proc/self/cgroup");
+  if (!absl::StartsWith(path, "0::/")) return least;
+  for (path.erase(0, 3); path.size() > 1; path.erase(path.rfind('/'))) {
+    least = std::min(least, CpuQuotaOf(mount + path));
+  }
+  return least;
 }
 
 std::vector<int> UsableProcessors() {

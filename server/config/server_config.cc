@@ -77,7 +77,7 @@ absl::Status SetDrainTimeout(const std::string& text, ServerConfig& config) {
   return absl::OkStatus();
 }
 
-const std::array<Flag, 17> kFlags = {{
+const std::array<Flag, 18> kFlags = {{
     {"model", "DIR", "", "Folder of the checkpoint to serve (default: the demo model)",
      [](const std::string& text, ServerConfig& config) {
        config.model = text;
@@ -112,6 +112,11 @@ const std::array<Flag, 17> kFlags = {{
     {"max_waiting_requests", "N", "256", "Requests that wait to be computed; more are refused",
      [](const std::string& text, ServerConfig& config) {
        return Store(ParseInt(text, 1, 1000000), config.max_waiting_requests);
+     }},
+    {"max_active_requests", "N", "1024",
+     "Requests whose stream is open, unread answers among them; more are refused",
+     [](const std::string& text, ServerConfig& config) {
+       return Store(ParseInt(text, 1, 1000000), config.max_active_requests);
      }},
     {"max_step_tokens", "N", "512",
      "Tokens of one step of the model; longer prompts take several steps",
@@ -162,10 +167,10 @@ std::map<std::string, std::string> SluiceVariables(const char* const* environmen
   return variables;
 }
 
-// Variables that are not flags, but mean something: to the kernels, to the tests, and those that
-// Kubernetes sets for a service that is called "sluice".
+// Variables that are not flags, but mean something: to the kernels, to the tests, to the command
+// line client, and those that Kubernetes sets for a service that is called "sluice".
 bool IsKnownVariable(absl::string_view name) {
-  return name == "SLUICE_KERNELS" || name == "SLUICE_GOLDEN_DIR" ||
+  return name == "SLUICE_KERNELS" || name == "SLUICE_GOLDEN_DIR" || name == "SLUICE_ADDRESS" ||
          absl::StartsWith(name, "SLUICE_PORT") || absl::StartsWith(name, "SLUICE_SERVICE_");
 }
 

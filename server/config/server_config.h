@@ -37,6 +37,7 @@ struct ServerConfig {
   int64_t kv_cache_bytes = int64_t{1} << 30;
   int max_running_requests = 64;
   int max_waiting_requests = 256;
+  int max_active_requests = 1024;
   int max_step_tokens = 512;
   // Prompt and answer together, in tokens; 0: the model's.
   int64_t max_context = 0;

@@ -2,9 +2,11 @@
 
 #include <cstdlib>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "kernels/onednn_brgemm.h"
 #include "kernels/reference.h"
@@ -65,11 +67,13 @@ absl::StatusOr<std::unique_ptr<TileKernel>> SelectMatmul(WeightFormat format,
   if (kernel == nullptr) {
     report.push_back(absl::StrCat(label, "onednn_brgemm_", FormatName(format),
                                   " declined: ", declined.message()));
-    // bf16 without instructions for it is slower than f32 in every way.
-    if (format == WeightFormat::kBf16 && tier != kReference) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("there is no fast bf16 matmul here: onednn_brgemm_bf16 ", declined.message(),
-                       "; use --weights=f32, or SLUICE_KERNELS=reference for a slow trial"));
+    // A hundred times slower is not what anyone means who does not say so.
+    if (tier != kReference) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "there is no fast ", FormatName(format), " matmul here: onednn_brgemm_",
+          FormatName(format), " ", declined.message(), "; use ",
+          format == WeightFormat::kBf16 ? "--weights=f32, or " : "",
+          "SLUICE_KERNELS=reference for a slow trial"));
     }
     kernel = reference::MakeTileKernel(format);
   }
@@ -125,6 +129,13 @@ absl::StatusOr<KernelSet> SelectKernels(WeightFormat format, absl::string_view t
 absl::StatusOr<KernelSet> SelectKernels(WeightFormat format) {
   const char* tier = std::getenv("SLUICE_KERNELS");
   return SelectKernels(format, tier == nullptr ? "" : tier);
+}
+
+WeightFormat BestFormat() {
+  const absl::Status bf16 = SelectKernels(WeightFormat::kBf16).status();
+  if (bf16.ok()) return WeightFormat::kBf16;
+  base::Log().info("weights format=f32, as bf16 is declined: {}", std::string(bf16.message()));
+  return WeightFormat::kF32;
 }
 
 }  // namespace sluice::kernels

@@ -34,7 +34,7 @@ struct KernelSet {
   const VectorOps* vector = nullptr;
   // One line for each kernel chosen and each one declined, e.g. "matmul bf16: onednn_brgemm_bf16".
   std::vector<std::string> report;
-  // The widest instruction set in use, e.g. "AVX512_CORE_BF16".
+  // The widest instruction set that the kernels may use, e.g. "AVX512_CORE_BF16".
   std::string isa;
 
   TileKernel& matmul(WeightFormat format) const {
@@ -50,5 +50,8 @@ absl::StatusOr<KernelSet> SelectKernels(WeightFormat format, absl::string_view t
 
 // SelectKernels with the tier from the environment.
 absl::StatusOr<KernelSet> SelectKernels(WeightFormat format);
+
+// bf16 where there are kernels for it, otherwise f32, and then the log says why.
+WeightFormat BestFormat();
 
 }  // namespace sluice::kernels

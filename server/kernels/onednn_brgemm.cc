@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -48,9 +49,11 @@ absl::string_view IsaName(int isa) {
 class Brgemm {
  public:
   Brgemm() = default;
-  Brgemm(Brgemm&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  Brgemm(Brgemm&& other) noexcept
+      : handle_(std::exchange(other.handle_, nullptr)), number_(other.number_) {}
   Brgemm& operator=(Brgemm&& other) noexcept {
     std::swap(handle_, other.handle_);
+    std::swap(number_, other.number_);
     return *this;
   }
   ~Brgemm() {
@@ -82,22 +85,29 @@ class Brgemm {
   void Run(const void* a, const std::byte* b, float* c, std::byte* scratch) const;
 
  private:
+  static uint64_t NextNumber() {
+    static std::atomic<uint64_t> last{0};
+    return ++last;
+  }
+
   dnnl_brgemm_t handle_ = nullptr;
+  // Never used again, as an address would be.
+  uint64_t number_ = NextNumber();
 };
 
 // What the thread's tile registers (AMX) are set up for; given back when the thread ends.
 struct HwContext {
-  const void* kernel = nullptr;
+  uint64_t kernel = 0;
   ~HwContext() {
-    if (kernel != nullptr) dnnl_brgemm_release_hw_context();
+    if (kernel != 0) dnnl_brgemm_release_hw_context();
   }
 };
 thread_local HwContext hw_context;
 
 void Brgemm::Run(const void* a, const std::byte* b, float* c, std::byte* scratch) const {
-  if (hw_context.kernel != handle_) {
+  if (hw_context.kernel != number_) {
     CHECK(dnnl_brgemm_set_hw_context(handle_) == dnnl_success);
-    hw_context.kernel = handle_;
+    hw_context.kernel = number_;
   }
   constexpr dnnl_dim_t kOffsets[2] = {0, 0};
   CHECK(dnnl_brgemm_execute(handle_, a, b, kOffsets, c, scratch) == dnnl_success);

@@ -24,6 +24,10 @@ enum class Method {
   kAbort,
 };
 inline constexpr size_t kNumMethods = 8;
+// In the order of the enum.
+inline constexpr std::array<const char*, kNumMethods> kMethodNames = {
+    "Generate",     "Tokenize", "Detokenize",    "GetServerInfo",
+    "GetModelInfo", "GetLoad",  "GetExpertLoad", "Abort"};
 
 // How an admitted request ended, for requests_finished_total{reason}.
 enum class FinishReason {

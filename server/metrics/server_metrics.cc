@@ -27,9 +27,6 @@ using prometheus::Registry;
 using Buckets = Histogram::BucketBoundaries;
 
 // In the order of the enums.
-constexpr std::array<const char*, kNumMethods> kMethodNames = {
-    "Generate",     "Tokenize", "Detokenize",    "GetServerInfo",
-    "GetModelInfo", "GetLoad",  "GetExpertLoad", "Abort"};
 constexpr std::array<const char*, kNumFinishReasons> kFinishReasonNames = {
     "stop", "length", "cancelled", "deadline_exceeded", "unavailable", "error"};
 constexpr std::array<const char*, kNumRejectionReasons> kRejectionReasonNames = {
@@ -119,9 +116,8 @@ EngineMetrics MakeEngineMetrics(Registry& registry, ExpertLoad& expert_load) {
                                    "Requests whose tokens are being computed."),
       .requests_waiting =
           AddGauge(registry, "sluice_requests_waiting", "Requests that wait for admission."),
-      .prompt_tokens_total =
-          AddCounter(registry, "sluice_prompt_tokens_total",
-                     "Prompt tokens of the requests that started, cached ones among them."),
+      .prompt_tokens_total = AddCounter(registry, "sluice_prompt_tokens_total",
+                                        "Prompt tokens computed or, if they were cached, found."),
       .prompt_tokens_cached_total =
           AddCounter(registry, "sluice_prompt_tokens_cached_total",
                      "Prompt tokens that were found in the KV cache instead of computed."),

@@ -26,7 +26,7 @@ absl::Status AdmissionQueue::Submit(Request request, std::shared_ptr<TokenStream
     }
     if (live_.empty()) departures_.NoteBusy(now);
     const uint64_t number = next_number_++;
-    live_.emplace(request.id, Live{.number = number});
+    live_.emplace(request.id, Live{.number = number, .stream = stream.get()});
     ++load_.waiting_requests;
     inbox_.arrivals.push_back({.number = number,
                                .request = std::move(request),
@@ -37,11 +37,11 @@ absl::Status AdmissionQueue::Submit(Request request, std::shared_ptr<TokenStream
   return absl::OkStatus();
 }
 
-absl::Status AdmissionQueue::Cancel(absl::string_view id) {
+absl::Status AdmissionQueue::Cancel(absl::string_view id, const TokenStream* stream) {
   {
     base::MutexLock lock(mutex_);
     const auto live = live_.find(std::string(id));
-    if (live == live_.end()) {
+    if (live == live_.end() || (stream != nullptr && live->second.stream != stream)) {
       return absl::NotFoundError(absl::StrCat("id: no request '", id, "' waits or runs"));
     }
     // At most one entry a request, so the inbox is bounded however often a client cancels.

@@ -48,7 +48,7 @@ class AdmissionQueue {
 
   // From any thread; as in Engine. Submit takes any request that the caller found fit to run.
   absl::Status Submit(Request request, std::shared_ptr<TokenStream> stream);
-  absl::Status Cancel(absl::string_view id);
+  absl::Status Cancel(absl::string_view id, const TokenStream* stream = nullptr);
   EngineLoad Load() const;
   absl::Duration RetryDelay() const;
   // From now on Submit says UNAVAILABLE, and AwaitWork that it is time to stop.
@@ -70,6 +70,7 @@ class AdmissionQueue {
   // A request that waits or runs.
   struct Live {
     uint64_t number = 0;
+    const TokenStream* stream = nullptr;
     bool cancelled = false;
   };
 

@@ -39,7 +39,9 @@ absl::Status Engine::Submit(Request request, std::shared_ptr<TokenStream> stream
   return state_->core.Submit(std::move(request), std::move(stream));
 }
 
-absl::Status Engine::Cancel(absl::string_view id) { return state_->core.Cancel(id); }
+absl::Status Engine::Cancel(absl::string_view id, const TokenStream* stream) {
+  return state_->core.Cancel(id, stream);
+}
 
 EngineLoad Engine::Load() const { return state_->core.Load(); }
 

@@ -42,7 +42,8 @@ class Engine {
 
   // Ends a request with CANCELLED before the next step, unless the step that is running finishes
   // it. NOT_FOUND if it neither waits nor runs.
-  absl::Status Cancel(absl::string_view id);
+  // Given a stream, only the request whose events go there: an id may be used again.
+  absl::Status Cancel(absl::string_view id, const TokenStream* stream = nullptr);
 
   EngineLoad Load() const;
 

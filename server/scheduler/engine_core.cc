@@ -186,9 +186,6 @@ void EngineCore::ObserveToken(const Sequence::Times& before, const Sequence& seq
   } else {
     metrics_.inter_token_latency_seconds.Observe(SecondsBetween(before.last_token, now_));
   }
-  if (sequence.ended()) {
-    metrics_.decode_time_seconds.Observe(SecondsBetween(times.first_token, now_));
-  }
 }
 
 // A reader who hears of a token finds it counted everywhere; one who hears of an end is served by
@@ -214,6 +211,11 @@ void EngineCore::Retire() {
   for (const auto& sequence : ended_) {
     blocks_.Free(sequence->ReleaseBlocks());
     ids.push_back(sequence->id());
+    // Whatever ended it: what ends at a stop string is cancelled.
+    const Sequence::Times& times = sequence->times();
+    if (sequence->num_generated() > 1) {
+      metrics_.decode_time_seconds.Observe(SecondsBetween(times.first_token, times.last_token));
+    }
   }
   PublishLoad(ids);
   for (const auto& sequence : ended_) sequence->DeliverEvents();

@@ -28,7 +28,9 @@ class EngineCore {
 
   // From any thread; as in Engine.
   absl::Status Submit(Request request, std::shared_ptr<TokenStream> stream);
-  absl::Status Cancel(absl::string_view id) { return queue_.Cancel(id); }
+  absl::Status Cancel(absl::string_view id, const TokenStream* stream = nullptr) {
+    return queue_.Cancel(id, stream);
+  }
   EngineLoad Load() const { return queue_.Load(); }
   absl::Duration RetryDelay() const { return queue_.RetryDelay(); }
   // From now on Submit says UNAVAILABLE and AwaitWork false.

@@ -199,9 +199,9 @@ TEST(GenerateTest, CancellingFreesTheRequest) {
   server.gate.AwaitHeld();
   call.context.TryCancel();
   EXPECT_EQ(call.ReadAll().status.error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
   server.gate.Open();
   server.AwaitIdle();
-  EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
   EXPECT_EQ(server.Metric(R"(sluice_requests_finished_total{reason="cancelled"})"), 1);
 }
 
@@ -351,7 +351,7 @@ TEST(GenerateTest, WhileDrainingStreamsGoOnAndNewOnesAreRefused) {
   server.slot.Drain();
   EXPECT_EQ(Call(server, TestServer::Request(0)).ReadAll().status.error_code(),
             grpc::StatusCode::UNAVAILABLE);
-  EXPECT_EQ(server.active_calls.WaitUntilNone(absl::ZeroDuration()), 1);
+  EXPECT_GE(server.active_calls.WaitUntilNone(absl::ZeroDuration()), 1);
   server.gate.Open();
   EXPECT_EQ(running.ReadAll().text, "the end");
   EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);

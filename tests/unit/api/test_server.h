@@ -71,7 +71,7 @@ class TestServer {
   std::unique_ptr<api::GrpcServer> grpc;
   std::shared_ptr<grpc::Channel> channel;
   api::ModelSlot slot;
-  api::ActiveCalls active_calls;
+  api::ActiveCalls active_calls{1000};
   std::unique_ptr<scheduler::Engine> engine;
 
  private:

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <future>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -24,11 +25,12 @@ TEST(TextThreadTest, RunsInOrderAndFinishesWhatWaits) {
 }
 
 TEST(TextThreadTest, SaysNoAtOnceWhenTooManyWait) {
-  TextThread thread(2);
   std::promise<void> running, gate;
+  const std::shared_future<void> opened = gate.get_future().share();
+  TextThread thread(2);
   EXPECT_TRUE(thread.Run([&] {
     running.set_value();
-    gate.get_future().wait();
+    opened.wait();
   }));
   running.get_future().wait();
   EXPECT_TRUE(thread.Run([] {}));
@@ -53,13 +55,25 @@ TEST(TextThreadTest, TakesFunctionsFromManyThreads) {
 }
 
 TEST(ActiveCallsTest, WaitsForTheLastTicket) {
-  ActiveCalls calls;
+  ActiveCalls calls(1);
   EXPECT_EQ(calls.WaitUntilNone(absl::ZeroDuration()), 0);
   auto ticket = std::make_unique<ActiveCalls::Ticket>(calls);
   EXPECT_EQ(calls.WaitUntilNone(absl::ZeroDuration()), 1);
   std::thread ending([&] { ticket.reset(); });
   EXPECT_EQ(calls.WaitUntilNone(absl::InfiniteDuration()), 0);
   ending.join();
+}
+
+TEST(ActiveCallsTest, IsOverfullFromOneMoreThanItsLimitOn) {
+  ActiveCalls calls(2);
+  const ActiveCalls::Ticket first(calls);
+  const ActiveCalls::Ticket second(calls);
+  EXPECT_FALSE(calls.Overfull());
+  {
+    const ActiveCalls::Ticket third(calls);
+    EXPECT_TRUE(calls.Overfull());
+  }
+  EXPECT_FALSE(calls.Overfull());
 }
 
 TEST(ModelSlotTest, IsSeenByOtherThreadsOnceItIsPublished) {

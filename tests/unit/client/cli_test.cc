@@ -100,7 +100,7 @@ TEST(CliTest, GenerateStreamsTextAndSummary) {
   const Outcome outcome = Sluice(server, {"generate", "hi"});
   EXPECT_EQ(outcome.exit_code, kExitOk);
   EXPECT_EQ(outcome.out, "Hello, world!\n");
-  EXPECT_THAT(outcome.err, StartsWith("5 prompt tokens, 2 generated, first after "));
+  EXPECT_THAT(outcome.err, StartsWith("tokens: 5 prompt, 2 generated, first after "));
   EXPECT_THAT(outcome.err, HasSubstr("ended by its length"));
   EXPECT_EQ(Sluice(server, {"generate", "hi", "--quiet"}).err, "");
 }

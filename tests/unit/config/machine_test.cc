@@ -64,6 +64,16 @@ TEST_F(MachineTest, KeepsToTheControlGroupsQuota) {
   }
 }
 
+TEST_F(MachineTest, KeepsToTheQuotaOfEveryControlGroupAboveTheProcess) {
+  Write("proc/self/cgroup", "0::/system.slice/sluice.service\n");
+  Write("sys/fs/cgroup/system.slice/cpu.max", "300000 100000\n");
+  EXPECT_EQ(CountPhysicalCores({0, 1, 2, 3}, root_), 3);
+  Write("sys/fs/cgroup/system.slice/sluice.service/cpu.max", "200000 100000\n");
+  EXPECT_EQ(CountPhysicalCores({0, 1, 2, 3}, root_), 2);
+  Write("sys/fs/cgroup/cpu.max", "100000 100000\n");
+  EXPECT_EQ(CountPhysicalCores({0, 1, 2, 3}, root_), 1);
+}
+
 TEST_F(MachineTest, NamesTheProcessor) {
   EXPECT_EQ(CpuName(root_), "unknown");
   Write("proc/cpuinfo", "processor\t: 0\nmodel name\t: A CPU @ 2.0: GHz \nflags\t: fpu\n");

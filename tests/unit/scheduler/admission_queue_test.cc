@@ -84,6 +84,16 @@ TEST_F(AdmissionQueueTest, ACancellationIsNotForALaterRequestOfTheSameId) {
   EXPECT_NE(second.arrivals[0].number, first.arrivals[0].number);
 }
 
+TEST_F(AdmissionQueueTest, GivenAStreamItCancelsThatRequestOnly) {
+  Submit("a");
+  const TokenStream* first = queue_.Drain().arrivals[0].stream.get();
+  const TokenStream other([] {});
+  EXPECT_EQ(queue_.Cancel("a", &other).code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(queue_.Drain().cancelled.empty());
+  EXPECT_TRUE(queue_.Cancel("a", first).ok());
+  EXPECT_EQ(queue_.Drain().cancelled.size(), 1u);
+}
+
 TEST_F(AdmissionQueueTest, ClosedItRefusesAndSendsTheEngineHome) {
   Submit("a");
   EXPECT_TRUE(queue_.AwaitWork(/*busy=*/false));
