@@ -15,6 +15,41 @@ double SecondsSince(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+// The checkpoint has validated its tensors' shapes: what could be wrong here is our packing.
+void CheckShapes(const ModelConfig& config, const Weights& weights) {
+  const auto check = [](const kernels::PackedMatrix& matrix, int64_t k, int64_t n) {
+    CHECK(matrix.k() == k && matrix.n() == n);
+  };
+  const auto check_ffn = [&](const FfnWeights& ffn, int64_t hidden, int64_t size) {
+    const int64_t padded =
+        (size + kernels::kBlockColumns - 1) / kernels::kBlockColumns * kernels::kBlockColumns;
+    check(ffn.gate_up, hidden, 2 * padded);
+    check(ffn.down, size, hidden);
+  };
+  const int64_t hidden = config.hidden_size;
+  const int64_t q = int64_t{config.attention.num_heads} * config.attention.head_dim;
+  const int64_t kv = int64_t{config.attention.num_kv_heads} * config.attention.head_dim;
+  CHECK(weights.layers.size() == config.layers.size());
+  for (size_t i = 0; i < weights.layers.size(); ++i) {
+    const LayerWeights& layer = weights.layers[i];
+    check(layer.qkv, hidden, q + 2 * kv);
+    check(layer.o, q, hidden);
+    if (config.layers[i].sparse) {
+      check(layer.router, hidden, config.router.num_experts);
+      CHECK(static_cast<int>(layer.experts.size()) == config.router.num_experts);
+      for (const FfnWeights& expert : layer.experts)
+        check_ffn(expert, hidden, config.expert_ffn_size);
+      CHECK(layer.shared.has_value() == (config.shared_ffn_size > 0));
+      if (layer.shared.has_value()) check_ffn(*layer.shared, hidden, config.shared_ffn_size);
+      CHECK(layer.shared_gate.empty() || static_cast<int64_t>(layer.shared_gate.size()) == hidden);
+    } else {
+      CHECK(layer.dense.has_value());
+      check_ffn(*layer.dense, hidden, config.dense_ffn_size);
+    }
+  }
+  check(weights.lm_head, hidden, config.vocab_size);
+}
+
 const float* BiasOf(const std::vector<float>& bias) { return bias.empty() ? nullptr : bias.data(); }
 
 }  // namespace
@@ -24,6 +59,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Create(const ModelConf
                                                                  kernels::Compute& compute,
                                                                  KvCache& cache,
                                                                  const Limits& limits) {
+  CheckShapes(config, weights);
   // A sequence can neither outgrow the context nor the cache.
   const int64_t max_positions =
       std::min(config.max_context, int64_t{cache.num_blocks()} * kKvBlockTokens);
@@ -66,27 +102,28 @@ Transformer::Transformer(const ModelConfig& config, const Weights& weights,
 
 void Transformer::Forward(const StepBatch& batch, StepObserver* observer) {
   num_rows_ = batch.num_rows();
-  Embed(batch);
+  Embed(batch);  // tokens [T] -> x [T, H]
   attention_.BeginStep(batch);
   int sparse_layer = 0;
   for (int layer = 0; layer < config_.num_layers(); ++layer) {
     const LayerWeights& weights = weights_.layers[layer];
-    Normalize(weights.attention_norm);
+    Normalize(weights.attention_norm);  // x -> normed [T, H]
     compute_.Matmul(normed_.data(), num_rows_, weights.qkv, {.bias = BiasOf(weights.qkv_bias)},
-                    qkv_.data());
+                    qkv_.data());  // [T, H] -> [T, Q + KV + KV]
     attention_.StoreKeysAndValues(layer, weights, qkv_.data());
-    attention_.Attend(layer, qkv_.data(), attended_.data());
+    attention_.Attend(layer, qkv_.data(), attended_.data());  // -> [T, Q]
     compute_.Matmul(attended_.data(), num_rows_, weights.o,
-                    {.bias = BiasOf(weights.o_bias), .add = true}, x_.data());
+                    {.bias = BiasOf(weights.o_bias), .add = true}, x_.data());  // x += [T, H]
 
     Normalize(weights.ffn_norm);
     if (config_.layers[layer].sparse) {
       const auto start = std::chrono::steady_clock::now();
-      const Routes routes = Route(layer, sparse_layer, weights, observer);
-      feed_forward_.RunExperts(weights, routes, normed_.data(), num_rows_, x_.data());
+      const Routes routes = Route(layer, sparse_layer, weights, observer);  // [T, K]
+      feed_forward_.RunExperts(weights, routes, normed_.data(), num_rows_,
+                               x_.data());  // x += [T, H]
       load_seconds_[sparse_layer++] = SecondsSince(start);
     } else {
-      feed_forward_.RunDense(weights, normed_.data(), num_rows_, x_.data());
+      feed_forward_.RunDense(weights, normed_.data(), num_rows_, x_.data());  // x += [T, H]
     }
   }
 }
