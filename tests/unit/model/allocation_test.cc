@@ -22,6 +22,10 @@ void* Allocate(std::size_t size, std::size_t alignment) {
 
 }  // namespace
 
+// The compiler sees malloc and free behind some of the replacements, and the library's operators
+// behind others.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+
 void* operator new(std::size_t size) { return Allocate(size, alignof(std::max_align_t)); }
 void* operator new(std::size_t size, std::align_val_t alignment) {
   return Allocate(size, static_cast<std::size_t>(alignment));
