@@ -1,6 +1,7 @@
 #include "cli/load_generator.h"
 
 #include <memory>
+#include <utility>
 
 #include "absl/time/clock.h"
 #include "base/mutex.h"
@@ -56,10 +57,11 @@ class Tally {
     changed_.NotifyAll();
   }
 
-  LoadReport WaitForAll() {
+  // Waits until nothing is in flight. REQUIRES: nothing enters any more.
+  LoadReport TakeReport() {
     base::MutexLock lock(mutex_);
     while (in_flight_ > 0) changed_.Wait(mutex_);
-    return report_;
+    return std::move(report_);
   }
 
  private:
@@ -105,7 +107,7 @@ LoadReport RunLoad(const LoadPlan& plan, const StartCall& start_call, const base
           tally->Leave(*flight, status, clock.Now());
         });
   }
-  LoadReport report = tally->WaitForAll();
+  LoadReport report = tally->TakeReport();
   report.elapsed = clock.Now() - begin;
   return report;
 }

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "api/library_logs.h"
+#include "grpc/health/v1/health.pb.h"
 
 namespace sluice::api {
 namespace {
@@ -32,6 +33,8 @@ void InitOnce() {
     RedirectLibraryLogs();
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    // Links the description of the health service, which gRPC serves without, for reflection.
+    grpc::health::v1::HealthCheckRequest::descriptor();
   });
 }
 

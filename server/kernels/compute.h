@@ -24,7 +24,8 @@ struct Activations {
   const std::byte* row(int64_t index) const { return data + index * row_bytes(); }
 };
 
-// Used by one thread, the one that may call pool.ParallelFor. Allocates nothing after construction.
+// Used by one thread, the one that may call pool.ParallelFor. Allocates nothing after
+// construction but what oneDNN does in each call.
 class Compute {
  public:
   struct Limits {

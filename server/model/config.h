@@ -31,6 +31,8 @@ struct RopeConfig {
   double beta_slow = 1.0;
   // kYarn: cos and sin are multiplied by this.
   double attention_factor = 1.0;
+  // kYarn: original_max_positions * factor, if the checkpoint states the former; otherwise 0.
+  int64_t stretched_positions = 0;
   // kYarn: whether the ramp's limits are rounded outwards.
   bool truncate = true;
 };

@@ -34,7 +34,8 @@ class StepObserver {
   virtual void OnLogits(int64_t row, absl::Span<const float> logits) {}
 };
 
-// Used by the engine thread alone; works in parallel inside. Allocates nothing after construction.
+// Used by the engine thread alone; works in parallel inside. Allocates nothing after
+// construction but what oneDNN does in each call.
 class Transformer {
  public:
   struct Limits {

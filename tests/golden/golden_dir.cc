@@ -2,13 +2,20 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdio>
 #include <cstdlib>
 
 namespace sluice::golden {
 
 std::filesystem::path GoldenDir() {
-  const char* dir = std::getenv("SLUICE_GOLDEN_DIR");
-  return dir != nullptr && *dir != '\0' ? dir : SLUICE_SOURCE_DIR "/tests/golden";
+  const char* variable = std::getenv("SLUICE_GOLDEN_DIR");
+  const std::filesystem::path dir =
+      variable != nullptr && *variable != '\0' ? variable : SLUICE_SOURCE_DIR "/tests/golden";
+  if (!std::filesystem::is_directory(dir)) {
+    std::fprintf(stderr, "SLUICE_GOLDEN_DIR: %s is no folder\n", dir.c_str());
+    std::exit(1);
+  }
+  return dir;
 }
 
 std::vector<std::string> GoldenCases(const std::string& kind) {

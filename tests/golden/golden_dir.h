@@ -7,7 +7,8 @@
 
 namespace sluice::golden {
 
-// SLUICE_GOLDEN_DIR if that is set, otherwise the project's own tests/golden.
+// SLUICE_GOLDEN_DIR if that is set, otherwise the project's own tests/golden. Ends the program if
+// it is no folder.
 std::filesystem::path GoldenDir();
 
 // Names of the entries of GoldenDir()/kind ("models", "tokenizers" or "chat_templates"), sorted;

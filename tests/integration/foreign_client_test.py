@@ -117,6 +117,7 @@ class DiscoveryTest(ForeignClientTest):
         expected = {
             "sluice.v1.Generation": {"Generate", "Tokenize", "Detokenize"},
             "sluice.v1.Control": {"GetServerInfo", "GetModelInfo", "GetLoad", "GetExpertLoad", "Abort"},
+            "grpc.health.v1.Health": {"Check", "Watch"},
         }
         for service, methods in expected.items():
             answer = self.ask(file_containing_symbol=service)

@@ -1,5 +1,6 @@
 #include "model/families/common.h"
 
+#include <algorithm>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -75,7 +76,6 @@ absl::StatusOr<ModelConfig> TranslateDecoder(const JsonObject& in,
   ASSIGN_OR_RETURN(const int max_positions,
                    in.GetInt("max_position_embeddings",
                              {.fallback = defaults.max_positions, .max = kMaxPositions}));
-  config.max_context = max_positions;
   ASSIGN_OR_RETURN(
       const double eps,
       in.GetReal("rms_norm_eps", {.fallback = defaults.rms_norm_eps, .min = 1e-12, .max = 1}));
@@ -83,6 +83,8 @@ absl::StatusOr<ModelConfig> TranslateDecoder(const JsonObject& in,
   ASSIGN_OR_RETURN(config.tied_embeddings, in.GetBool("tie_word_embeddings", false));
   ASSIGN_OR_RETURN(config.attention, TranslateHeads(in, config.hidden_size, defaults));
   ASSIGN_OR_RETURN(config.attention.rope, TranslateRope(in, defaults.rope_theta, max_positions));
+  // YaRN is added to models afterwards, with max_position_embeddings left as it was.
+  config.max_context = std::max<int64_t>(max_positions, config.attention.rope.stretched_positions);
   return config;
 }
 

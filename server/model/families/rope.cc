@@ -3,6 +3,7 @@
 // Files up to transformers 4 have rope_theta, and rope_scaling with the kind under rope_type or the
 // older `type`. Those of transformers 5 have all in rope_parameters, where `type` may stand beside
 // rope_type. A rope_scaling that is there comes first.
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -46,13 +47,13 @@ absl::StatusOr<double> TranslateBeta(const JsonObject& rope, const char* field, 
 }
 
 // The field beside rope_scaling comes before the one in it.
-absl::StatusOr<int> TranslateOriginalPositions(const JsonObject& in, const JsonObject& rope,
-                                               int max_positions) {
+absl::StatusOr<std::optional<int>> TranslateOriginalPositions(const JsonObject& in,
+                                                              const JsonObject& rope) {
   constexpr char kField[] = "original_max_position_embeddings";
   const IntRange range{.max = kMaxPositions};
   ASSIGN_OR_RETURN(const auto outer, in.GetOptionalInt(kField, range));
   ASSIGN_OR_RETURN(const auto inner, rope.GetOptionalInt(kField, range));
-  return outer ? *outer : inner.value_or(max_positions);
+  return outer ? outer : inner;
 }
 
 absl::Status TranslateLlama3(const JsonObject& rope, RopeConfig& config) {
@@ -111,10 +112,14 @@ absl::StatusOr<RopeConfig> TranslateRope(const JsonObject& in, double default_th
     return config;
   }
   if (*kind != "llama3" && *kind != "yarn") return rope.Unsupported(kind_field);
-  ASSIGN_OR_RETURN(config.original_max_positions,
-                   TranslateOriginalPositions(in, rope, max_positions));
+  ASSIGN_OR_RETURN(const auto original, TranslateOriginalPositions(in, rope));
+  config.original_max_positions = original.value_or(max_positions);
   RETURN_IF_ERROR(*kind == "llama3" ? TranslateLlama3(rope, config)
                                     : TranslateYarn(rope, max_positions, config));
+  if (*kind == "yarn" && original) {
+    config.stretched_positions =
+        static_cast<int64_t>(std::min<double>(*original * config.factor, kMaxPositions));
+  }
   return config;
 }
 

@@ -133,12 +133,15 @@ TEST(GenerateTest, AStopStringEndsTheAnswerAndFreesTheRequest) {
   TestServer server({.scripts = {"one two END and on and on"}});
   v1::GenerateRequest request = TestServer::Request(0);
   request.mutable_stopping()->add_stop_strings(" END");
+  server.gate.HoldAfter(13);
   const Outcome outcome = Call(server, request).ReadAll();
   EXPECT_TRUE(outcome.status.ok());
   EXPECT_EQ(outcome.text, "one two");
   EXPECT_EQ(outcome.finished.stop_string(), " END");
   EXPECT_EQ(outcome.finished.usage().generated_tokens(), 11);
+  server.gate.Open();
   server.AwaitIdle();
+  EXPECT_LE(server.engine->Load().generated_tokens, 14) << "the engine went on after the end";
 }
 
 TEST(GenerateTest, LogprobsComeWithTheTokensAndBeforeThemForThePrompt) {
@@ -202,6 +205,7 @@ TEST(GenerateTest, CancellingFreesTheRequest) {
   EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
   server.gate.Open();
   server.AwaitIdle();
+  EXPECT_LE(server.engine->Load().generated_tokens, 4) << "the engine went on after the end";
   EXPECT_EQ(server.Metric(R"(sluice_requests_finished_total{reason="cancelled"})"), 1);
 }
 
@@ -216,9 +220,11 @@ TEST(GenerateTest, CancellingFreesARequestThatWaits) {
   second.context.TryCancel();
   EXPECT_EQ(second.ReadAll().status.error_code(), grpc::StatusCode::CANCELLED);
   first.context.TryCancel();
-  server.gate.Open();
   EXPECT_EQ(first.ReadAll().status.error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
+  server.gate.Open();
   server.AwaitIdle();
+  EXPECT_LE(server.engine->Load().generated_tokens, 1) << "the engine went on after the end";
 }
 
 TEST(GenerateTest, ADroppedConnectionFreesTheRequest) {
@@ -238,6 +244,7 @@ TEST(GenerateTest, ADroppedConnectionFreesTheRequest) {
   EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
   server.gate.Open();
   server.AwaitIdle();
+  EXPECT_LE(server.engine->Load().generated_tokens, 4) << "the engine went on after the end";
   EXPECT_EQ(server.Metric(R"(sluice_requests_finished_total{reason="cancelled"})"), 1);
 }
 
@@ -252,8 +259,10 @@ TEST(GenerateTest, APassedDeadlineFreesTheRequest) {
   while (reader->Read(&message)) {
   }
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
   server.gate.Open();
   server.AwaitIdle();
+  EXPECT_LE(server.engine->Load().generated_tokens, 1) << "the engine went on after the end";
 }
 
 TEST(GenerateTest, AbortEndsTheStreamWithCancelled) {

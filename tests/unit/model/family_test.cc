@@ -264,6 +264,23 @@ TEST(FamilyTest, ReadsEveryKindOfRope) {
   }
 }
 
+TEST(FamilyTest, YarnStretchesTheContextIfTheOriginalIsStated) {
+  const struct {
+    const char* scaling;
+    int64_t max_context;
+  } cases[] = {
+      {R"({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 2048})", 8192},
+      {R"({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512})", 4096},
+      {R"({"type": "yarn", "factor": 4.0})", 4096},
+      {R"({"type": "linear", "factor": 4.0})", 4096},
+  };
+  for (const auto& c : cases) {
+    const auto config = Translate(Config("olmoe", std::string(R"("rope_scaling": )") + c.scaling));
+    ASSERT_TRUE(config.ok()) << config.status();
+    EXPECT_EQ(config->max_context, c.max_context) << c.scaling;
+  }
+}
+
 TEST(FamilyTest, Llama3ScalingMayHaveEqualFrequencyFactors) {
   const auto config = Translate(Config("mixtral", R"("rope_scaling": {"rope_type": "llama3",
       "factor": 8, "low_freq_factor": 2.0, "high_freq_factor": 2.0})"));

@@ -160,7 +160,7 @@ TEST(ErrorsTest, NameTheField) {
 }
 
 TEST(ErrorsTest, WhatIsNoJsonIsRefused) {
-  const std::string deep(1'000'000, '[');
+  const std::string deep(100'000, '[');
   for (const std::string& text : {std::string(), std::string("{"), std::string("{\"model\": \xff}"),
                                   std::string("\0", 1), deep}) {
     EXPECT_EQ(Tokenizer::Parse(text, "x.json").status().ToString(),

@@ -47,19 +47,19 @@ TEST(PatternTest, StopsBacktrackingThatWouldTakeForever) {
 TEST(PatternTest, LimitsTheWorkOfAllSearchesTogether) {
   const auto pattern = Pattern::Regex("x(?=.*[yz])");
   ASSERT_TRUE(pattern.ok());
-  const std::string text(100'000, 'x');
+  const std::string text(50'000, 'x');
   MatchBudget budget(text.size());
   EXPECT_EQ(pattern->FindAll(text, budget).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
-// Runs of a megabyte are no attack on the patterns of published tokenizers.
+// Long runs are no attack on the patterns of published tokenizers.
 TEST(PatternTest, AllowsLongRuns) {
   const auto pattern = Pattern::Regex(
       R"((?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)");
   ASSERT_TRUE(pattern.ok());
   for (const char* run : {" ", "\n", "a", "'", "1", "é", "\u3000", " \n"}) {
     std::string text;
-    while (text.size() < 1'000'000) text += run;
+    while (text.size() < 300'000) text += run;
     text += "x";
     MatchBudget budget(text.size());
     EXPECT_TRUE(pattern->FindAll(text, budget).ok()) << "a run of '" << run << "'";
