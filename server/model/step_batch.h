@@ -1,6 +1,7 @@
 // StepBatch: the tokens of one step, from any mix of sequences, laid out as rows.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 

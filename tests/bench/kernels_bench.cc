@@ -2,6 +2,7 @@
 // Each names the kernel it ran and reports weights read and operations a second.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <map>
+#include <string>
 
 #include "kernels/onednn_brgemm.h"
 #include "test_kernels.h"

@@ -2,11 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <oneapi/dnnl/dnnl_ukernel.hpp>
+#include <string>
+#include <utility>
 
 #include "kernels/onednn_brgemm.h"
 #include "test_kernels.h"

@@ -1,7 +1,10 @@
 // The kernels that this run of the tests uses: those of SLUICE_KERNELS, or the machine's best.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "kernels/element_types.h"

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "kernels/packed_matrix.h"
 #include "kernels/reference.h"

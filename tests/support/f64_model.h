@@ -2,6 +2,8 @@
 // checkpoint's tensors. The truth for whole models, and the simulation of what bf16 costs.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/types/span.h"

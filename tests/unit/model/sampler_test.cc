@@ -9,6 +9,7 @@
 #include <numeric>
 #include <random>
 #include <set>
+#include <vector>
 
 namespace sluice::model {
 namespace {
