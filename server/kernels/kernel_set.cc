@@ -69,11 +69,11 @@ absl::StatusOr<std::unique_ptr<TileKernel>> SelectMatmul(WeightFormat format,
                                   " declined: ", declined.message()));
     // A hundred times slower is not what anyone means who does not say so.
     if (tier != kReference) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "there is no fast ", FormatName(format), " matmul here: onednn_brgemm_",
-          FormatName(format), " ", declined.message(), "; use ",
-          format == WeightFormat::kBf16 ? "--weights=f32, or " : "",
-          "SLUICE_KERNELS=reference for a slow trial"));
+      return absl::FailedPreconditionError(
+          absl::StrCat("there is no fast ", FormatName(format), " matmul here: onednn_brgemm_",
+                       FormatName(format), " ", declined.message(), "; use ",
+                       format == WeightFormat::kBf16 ? "--weights=f32, or " : "",
+                       "SLUICE_KERNELS=reference for a slow trial"));
     }
     kernel = reference::MakeTileKernel(format);
   }
