@@ -31,8 +31,18 @@ using kernels::WeightFormat;
 
 // bf16 wherever there are kernels for it.
 WeightFormat ChooseFormat(config::WeightsFormat wish) {
-  if (wish == config::WeightsFormat::kF32) return WeightFormat::kF32;
-  if (wish == config::WeightsFormat::kBf16) return WeightFormat::kBf16;
+  switch (wish) {
+    case config::WeightsFormat::kF32:
+      return kernels::WeightFormat::kF32;
+    case config::WeightsFormat::kBf16:
+      return kernels::WeightFormat::kBf16;
+    case config::WeightsFormat::kInt8:
+      return kernels::WeightFormat::kInt8;
+    case config::WeightsFormat::kInt4:
+      return kernels::WeightFormat::kInt4;
+    case config::WeightsFormat::kAuto:
+      break;
+  }
   return kernels::BestFormat();
 }
 
@@ -71,14 +81,17 @@ absl::StatusOr<Report> Measure(const BenchOptions& options) {
   Report report;
   report.load_seconds = absl::ToDoubleSeconds(absl::Now() - start);
   report.model = config::ServedModelName({.model = options.model});
-  report.weights = format == WeightFormat::kF32 ? "f32" : "bf16";
+  report.weights = kernels::NameOf(format);
   report.threads = threads;
   report.cpu = config::CpuName();
   report.isa = runner->load_info().isa;
-  report.results = EngineBench({.runner = runner.get(),
-                                .config = &model_config,
-                                .bytes_per_weight = static_cast<double>(BytesOf(format))})
-                       .Run(workload);
+  report.results =
+      EngineBench({.runner = runner.get(),
+                   .config = &model_config,
+                   .bytes_per_weight =
+                       static_cast<double>(kernels::BlockBytes(format, model_config.hidden_size)) /
+                       static_cast<double>(model_config.hidden_size * kernels::kBlockColumns)})
+          .Run(workload);
   // Before the bandwidth's buffer adds to it.
   report.peak_rss_bytes = PeakRssBytes();
   runner.reset();

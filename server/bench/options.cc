@@ -61,7 +61,7 @@ absl::StatusOr<ParsedOptions> ParseOptions(int argc, const char* const* argv) {
     app.add_option(flag, text, help)->type_name(value)->default_str(text);
   };
   add("--model", "DIR", parsed.options.model, "Folder of the checkpoint (required)");
-  add("--weights", "auto|f32|bf16", weights,
+  add("--weights", "auto|f32|bf16|int8|int4", weights,
       "Format of the weights; auto is bf16 where the processor has kernels for it");
   add("--threads", "N", threads, "Threads that compute; 0 is one for each physical core");
   add("--prompt", "N", prompt, "Tokens of the prompt whose prefill is measured");
