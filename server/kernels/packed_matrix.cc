@@ -29,27 +29,38 @@ constexpr int64_t kStretch = kQuantGroup;
 struct alignas(64) Tile {
   float w[kStretch][kBlockColumns];
 };
+// The same as bf16, pairs of k side by side.
+struct alignas(64) PairTile {
+  uint16_t w[kStretch / 2][kBlockColumns][2];
+};
 
-template <ElementType kType>
-void LoadColumn(const std::byte* row, int64_t begin, int64_t count, int column, Tile& tile) {
-  for (int64_t i = 0; i < count; ++i) tile.w[i][column] = LoadElement(kType, row, begin + i);
+// Whether steps [begin, begin + kStretch) of k are there, in bf16, for all rows.
+bool IsWholeBf16(const BlockRows& rows, int64_t k, int64_t begin) {
+  return k - begin >= kStretch && std::all_of(rows.begin(), rows.end(), [](const BlockRow& row) {
+           return row.data != nullptr && row.type == ElementType::kBf16;
+         });
+}
+
+void LoadPairs(const VectorOps& ops, const BlockRows& rows, int64_t begin, PairTile& pairs) {
+  const std::byte* from[kBlockColumns];
+  for (int n = 0; n < kBlockColumns; ++n) from[n] = rows[n].data + 2 * begin;
+  ops.turn_bf16(from, pairs.w[0][0]);
 }
 
 // Steps [begin, begin + kStretch) of k; zeros beyond the end and in columns without a row.
-void LoadTile(const BlockRows& rows, int64_t k, int64_t begin, Tile& tile) {
+void LoadTile(const VectorOps& ops, const BlockRows& rows, int64_t k, int64_t begin, Tile& tile) {
+  if (IsWholeBf16(rows, k, begin)) {
+    PairTile pairs;
+    LoadPairs(ops, rows, begin, pairs);
+    ops.widen_bf16_pairs(pairs.w[0][0], tile.w[0]);
+    return;
+  }
   const int64_t count = std::min(kStretch, k - begin);
-  if (count < kStretch) std::memset(&tile, 0, sizeof(tile));
+  std::memset(&tile, 0, sizeof(tile));
   for (int n = 0; n < kBlockColumns; ++n) {
-    const BlockRow& row = rows[n];
-    if (row.data == nullptr) {
-      for (int64_t i = 0; i < count; ++i) tile.w[i][n] = 0;
-    } else if (row.type == ElementType::kBf16) {
-      LoadColumn<ElementType::kBf16>(row.data, begin, count, n, tile);
-    } else if (row.type == ElementType::kF16) {
-      LoadColumn<ElementType::kF16>(row.data, begin, count, n, tile);
-    } else {
-      LoadColumn<ElementType::kF32>(row.data, begin, count, n, tile);
-    }
+    if (rows[n].data == nullptr) continue;
+    for (int64_t i = 0; i < count; ++i)
+      tile.w[i][n] = LoadElement(rows[n].type, rows[n].data, begin + i);
   }
 }
 
@@ -74,32 +85,35 @@ float LargestMagnitude(const BlockRow& row, int64_t k) {
   return row.type == ElementType::kBf16 ? FloatFromBf16(bits) : FloatFromF16(bits);
 }
 
-void PackF32(const BlockRows& rows, int64_t k, std::byte* block) {
+void PackF32(const VectorOps& ops, const BlockRows& rows, int64_t k, std::byte* block) {
   Tile tile;
   for (int64_t begin = 0; begin < k; begin += kStretch) {
-    LoadTile(rows, k, begin, tile);
+    LoadTile(ops, rows, k, begin, tile);
     std::memcpy(block + begin * sizeof(tile.w[0]), tile.w,
                 std::min(kStretch, k - begin) * sizeof(tile.w[0]));
   }
 }
 
-void PackBf16(const BlockRows& rows, int64_t k, std::byte* block) {
+void PackBf16(const VectorOps& ops, const BlockRows& rows, int64_t k, std::byte* block) {
   Tile tile;
+  PairTile pairs;
   for (int64_t begin = 0; begin < k; begin += kStretch) {
-    LoadTile(rows, k, begin, tile);
-    uint32_t pairs[kStretch / 2][kBlockColumns];
-    for (int i = 0; i < kStretch / 2; ++i) {
-      for (int n = 0; n < kBlockColumns; ++n) {
-        pairs[i][n] = Bf16FromFloat(tile.w[2 * i][n]) |
-                      static_cast<uint32_t>(Bf16FromFloat(tile.w[2 * i + 1][n])) << 16;
+    if (IsWholeBf16(rows, k, begin)) {
+      LoadPairs(ops, rows, begin, pairs);
+    } else {
+      LoadTile(ops, rows, k, begin, tile);
+      for (int i = 0; i < kStretch; ++i) {
+        for (int n = 0; n < kBlockColumns; ++n)
+          pairs.w[i / 2][n][i % 2] = Bf16FromFloat(tile.w[i][n]);
       }
     }
     const int64_t count = (std::min(kStretch, k - begin) + 1) / 2;
-    std::memcpy(block + begin / 2 * sizeof(pairs[0]), pairs, count * sizeof(pairs[0]));
+    std::memcpy(block + begin / 2 * sizeof(pairs.w[0]), pairs.w, count * sizeof(pairs.w[0]));
   }
 }
 
-void PackInt8(const QuantizedOps& ops, const BlockRows& rows, int64_t k, std::byte* block) {
+void PackInt8(const PackedMatrix::Packing& packing, const BlockRows& rows, int64_t k,
+              std::byte* block) {
   alignas(64) float scales[kBlockColumns];
   alignas(64) float inverses[kBlockColumns];
   alignas(64) int32_t sums[kBlockColumns] = {};
@@ -110,20 +124,21 @@ void PackInt8(const QuantizedOps& ops, const BlockRows& rows, int64_t k, std::by
   }
   Tile tile;
   for (int64_t begin = 0; begin < k; begin += kStretch) {
-    LoadTile(rows, k, begin, tile);
-    ops.pack_int8_group(tile.w[0], inverses, sums, block);
+    LoadTile(*packing.vector, rows, k, begin, tile);
+    packing.quantized->pack_int8_group(tile.w[0], inverses, sums, block);
     block += kStretch * kBlockColumns;
   }
   std::memcpy(block, scales, sizeof(scales));
   std::memcpy(block + sizeof(scales), sums, sizeof(sums));
 }
 
-void PackInt4(const QuantizedOps& ops, const BlockRows& rows, int64_t k, std::byte* block) {
+void PackInt4(const PackedMatrix::Packing& packing, const BlockRows& rows, int64_t k,
+              std::byte* block) {
   alignas(64) float sums[kBlockColumns] = {};
   Tile tile;
   for (int64_t begin = 0; begin < k; begin += kStretch) {
-    LoadTile(rows, k, begin, tile);
-    ops.pack_int4_group(tile.w[0], sums, block);
+    LoadTile(*packing.vector, rows, k, begin, tile);
+    packing.quantized->pack_int4_group(tile.w[0], sums, block);
     block += kStretch * kBlockColumns / 2 + 2 * kBlockColumns;
   }
   std::memcpy(block, sums, sizeof(sums));
@@ -133,13 +148,13 @@ void PackBlock(const PackedMatrix::Packing& packing, const BlockRows& rows, int6
                std::byte* block) {
   switch (packing.format) {
     case WeightFormat::kF32:
-      return PackF32(rows, k, block);
+      return PackF32(*packing.vector, rows, k, block);
     case WeightFormat::kBf16:
-      return PackBf16(rows, k, block);
+      return PackBf16(*packing.vector, rows, k, block);
     case WeightFormat::kInt8:
-      return PackInt8(*packing.quantized, rows, k, block);
+      return PackInt8(packing, rows, k, block);
     case WeightFormat::kInt4:
-      return PackInt4(*packing.quantized, rows, k, block);
+      return PackInt4(packing, rows, k, block);
   }
 }
 

@@ -23,6 +23,7 @@
 #include "base/thread_pool.h"
 #include "kernels/element_types.h"
 #include "kernels/quantized_ops.h"
+#include "kernels/vector_ops.h"
 
 namespace sluice::kernels {
 
@@ -52,6 +53,7 @@ class PackedMatrix {
   // How to pack. Everything outlives the call, the arena the matrix.
   struct Packing {
     WeightFormat format = WeightFormat::kF32;
+    const VectorOps* vector = nullptr;
     const QuantizedOps* quantized = nullptr;  // for int8 and int4
     base::ThreadPool* pool = nullptr;
     base::Arena* arena = nullptr;

@@ -45,8 +45,6 @@ inline Vec LoadFloats(const std::byte* p) {
 }
 inline Vec ToFloats(Ints v) { return __builtin_convertvector(v, Vec); }
 
-inline Vec Min(Vec a, Vec b) { return a < b ? a : b; }
-inline Vec Max(Vec a, Vec b) { return a > b ? a : b; }
 // In halves; NaN in any lane may or may not win.
 inline float MinOf(Vec v) {
   float lanes[kLanes];
@@ -168,6 +166,8 @@ inline Vec RoundToBf16(Vec v) {
 // The levels -8 to 7 nearest to w / scale.
 inline Vec Int4Levels(Vec w, Vec inverse) { return Min(Max(Round(w * inverse), Set(-8)), Set(7)); }
 
+inline Vec InverseOf(Vec v) { return v == 0.0f ? Vec{} : 1.0f / v; }
+
 // Scales that are tried, as parts of the one that maps the largest weight of a group to level -8:
 // from the one that maps it to -7, where both signs fit, to those that clip it.
 constexpr float kClips[] = {8.0f / 7, 1.07f, 1.0f, 0.94f, 0.88f, 0.82f};
@@ -186,31 +186,33 @@ void PackInt4Group(const float* w, float* sums, std::byte* to) {
     }
     Vec best_scale = {};
     Vec best_error = Set(3e38f);
-    const auto attempt = [&](Vec scale) {
-      scale = RoundToBf16(scale);
-      const Vec inverse = scale == 0.0f ? Vec{} : 1.0f / scale;
+    const auto attempt = [&](Vec candidate) {
+      const Vec scale = RoundToBf16(candidate);
+      const Vec inverse = InverseOf(scale);
       Vec error = {};
-      Vec products = {};
-      Vec squares = {};
       for (int k = 0; k < kGroup; ++k) {
         const Vec v = Load(w + k * kColumns + n);
-        const Vec q = Int4Levels(v, inverse);
-        const Vec difference = v - q * scale;
+        const Vec difference = v - Int4Levels(v, inverse) * scale;
         error += difference * difference;
-        products += v * q;
-        squares += q * q;
       }
       best_scale = error < best_error ? scale : best_scale;
       best_error = Min(error, best_error);
-      // The best scale for these levels.
-      return squares == 0.0f ? Vec{} : products / squares;
     };
-    for (const float clip : kClips) {
-      attempt(attempt(largest * (clip / -8)));
+    for (const float clip : kClips) attempt(largest * (clip / -8));
+    // For the levels found so far there is a best scale, by least squares.
+    Vec products = {};
+    Vec squares = {};
+    const Vec best_inverse = InverseOf(best_scale);
+    for (int k = 0; k < kGroup; ++k) {
+      const Vec v = Load(w + k * kColumns + n);
+      const Vec q = Int4Levels(v, best_inverse);
+      products += v * q;
+      squares += q * q;
     }
+    attempt(products * InverseOf(squares));
 
     const Vec scale = best_scale;
-    const Vec inverse = scale == 0.0f ? Vec{} : 1.0f / scale;
+    const Vec inverse = InverseOf(scale);
     const HalfBits stored = __builtin_convertvector(AsBits(scale + poison) >> 16, HalfBits);
     memcpy(to + 2 * n, &stored, sizeof(stored));
     Vec sum = {};

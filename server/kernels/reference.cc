@@ -240,6 +240,20 @@ void Rotate(float* x, const float* cos, const float* sin, int64_t half) {
   }
 }
 
+void TurnBf16(const std::byte* const* rows, uint16_t* pairs) {
+  for (int n = 0; n < 32; ++n) {
+    for (int k = 0; k < 32; ++k)
+      std::memcpy(pairs + 2 * (k / 2 * 32 + n) + k % 2, rows[n] + 2 * k, sizeof(uint16_t));
+  }
+}
+
+void WidenBf16Pairs(const uint16_t* pairs, float* tile) {
+  for (int k = 0; k < 32; ++k) {
+    for (int n = 0; n < 32; ++n)
+      tile[k * 32 + n] = FloatFromBf16(pairs[2 * (k / 2 * 32 + n) + k % 2]);
+  }
+}
+
 void ToBf16(const float* x, uint16_t* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = Bf16FromFloat(x[i]);
 }
@@ -285,8 +299,9 @@ std::unique_ptr<TileKernel> MakeTileKernel(WeightFormat format) {
 }
 
 const VectorOps& ReferenceVectorOps() {
-  static const VectorOps ops = {"reference", Dot,   RmsNorm, SiluMul, SoftmaxInPlace, AddScaled,
-                                AddRows,     Scale, Rotate,  ToBf16,  AttendBlock};
+  static const VectorOps ops = {"reference",    Dot,     RmsNorm,    SiluMul, SoftmaxInPlace,
+                                AddScaled,      AddRows, Scale,      Rotate,  TurnBf16,
+                                WidenBf16Pairs, ToBf16,  AttendBlock};
   return ops;
 }
 

@@ -2,6 +2,7 @@
 // per instruction set. Each result depends on its own arguments alone, bit by bit.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace sluice::kernels {
@@ -39,6 +40,12 @@ struct VectorOps {
 
   // Rotates the pairs (x[i], x[i + half]) by angles given as cos[i] and sin[i], i < half.
   void (*rotate)(float* x, const float* cos, const float* sin, int64_t half);
+
+  // Turns 32 numbers bf16 from each of 32 rows (unaligned) into [16][32][2]: pair p of row n.
+  void (*turn_bf16)(const std::byte* const* rows, uint16_t* pairs);
+
+  // tile [32][32] from pairs [16][32][2]: the first of a pair goes to row 2p, the second to 2p + 1.
+  void (*widen_bf16_pairs)(const uint16_t* pairs, float* tile);
 
   // Rounds to nearest, ties to even.
   void (*to_bf16)(const float* x, uint16_t* y, int64_t n);

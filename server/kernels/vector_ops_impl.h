@@ -85,6 +85,54 @@ void Rotate(float* x, const float* cos, const float* sin, int64_t half) {
   }
 }
 
+// Swaps lane i of vector j with lane j of vector i, in steps of doubling squares.
+template <int kStep>
+inline void TurnSquares(Bits* v) {
+  Bits low;
+  Bits high;
+  for (int lane = 0; lane < kLanes; ++lane) {
+    const bool second = (lane & kStep) != 0;
+    low[lane] = second ? lane - kStep + kLanes : lane;
+    high[lane] = second ? lane + kLanes : lane + kStep;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) {
+    if ((i & kStep) != 0) continue;
+    const Bits a = v[i];
+    const Bits b = v[i + kStep];
+    v[i] = Shuffle(a, b, low);
+    v[i + kStep] = Shuffle(a, b, high);
+  }
+  if constexpr (2 * kStep < kLanes) TurnSquares<2 * kStep>(v);
+}
+
+void TurnBf16(const std::byte* const* rows, uint16_t* pairs) {
+  constexpr int kRows = 32;
+  constexpr int kPairs = 16;
+  for (int n = 0; n < kRows; n += kLanes) {
+    for (int p = 0; p < kPairs; p += kLanes) {
+      Bits v[kLanes];
+      for (int i = 0; i < kLanes; ++i) memcpy(&v[i], rows[n + i] + 4 * p, sizeof(Bits));
+      TurnSquares<1>(v);
+      for (int i = 0; i < kLanes; ++i)
+        memcpy(pairs + 2 * ((p + i) * kRows + n), &v[i], sizeof(Bits));
+    }
+  }
+}
+
+void WidenBf16Pairs(const uint16_t* pairs, float* tile) {
+  constexpr int kRows = 32;
+  constexpr int kPairs = 16;
+  for (int p = 0; p < kPairs; ++p) {
+    for (int n = 0; n < kRows; n += kLanes) {
+      Bits v;
+      memcpy(&v, pairs + 2 * (p * kRows + n), sizeof(v));
+      Store(tile + 2 * p * kRows + n, AsVec(v << 16));
+      Store(tile + (2 * p + 1) * kRows + n, AsVec(v & 0xffff0000u));
+    }
+  }
+}
+
 void ToBf16(const float* x, uint16_t* y, int64_t n) {
   for (int64_t i = 0; i < n; i += kLanes) {
     const int64_t part = n - i < kLanes ? n - i : kLanes;
@@ -140,8 +188,8 @@ void AttendBlock(const float* q, const float* keys, const float* values, int hea
 }
 
 constexpr VectorOps MakeVectorOps(const char* name) {
-  return {name,    Dot,   RmsNorm, SiluMul, Softmax,    AddScaled,
-          AddRows, Scale, Rotate,  ToBf16,  AttendBlock};
+  return {name,  Dot,    RmsNorm,  SiluMul,        Softmax, AddScaled,  AddRows,
+          Scale, Rotate, TurnBf16, WidenBf16Pairs, ToBf16,  AttendBlock};
 }
 
 }  // namespace

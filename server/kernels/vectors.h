@@ -3,6 +3,7 @@
 // compiled for it can be linked into generic code.
 #pragma once
 
+#include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -41,6 +42,33 @@ inline Vec AsVec(Bits bits) {
   Vec v;
   memcpy(&v, &bits, sizeof(v));
   return v;
+}
+
+// Lane i is lane from[i] of a and b side by side.
+inline Bits Shuffle(Bits a, Bits b, Bits from) {
+#if defined(__clang__)
+  Bits result;
+  for (int i = 0; i < kLanes; ++i) result[i] = from[i] < kLanes ? a[from[i]] : b[from[i] - kLanes];
+  return result;
+#else
+  return __builtin_shuffle(a, b, from);
+#endif
+}
+
+// As the instructions have it: b if either is NaN.
+inline Vec Min(Vec a, Vec b) {
+#if SLUICE_LANES == 16
+  return (Vec)_mm512_min_ps((__m512)a, (__m512)b);
+#else
+  return (Vec)_mm256_min_ps((__m256)a, (__m256)b);
+#endif
+}
+inline Vec Max(Vec a, Vec b) {
+#if SLUICE_LANES == 16
+  return (Vec)_mm512_max_ps((__m512)a, (__m512)b);
+#else
+  return (Vec)_mm256_max_ps((__m256)a, (__m256)b);
+#endif
 }
 
 // The sum of all lanes, in halves.

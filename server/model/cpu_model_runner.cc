@@ -59,6 +59,7 @@ absl::StatusOr<std::unique_ptr<CpuModelRunner>> CpuModelRunner::Create(const Che
       new CpuModelRunner(checkpoint, options, std::move(kernels), std::move(cache)));
   ASSIGN_OR_RETURN(runner->weights_,
                    Weights::Pack(checkpoint, {.format = options.weights,
+                                              .vector = runner->kernels_.vector,
                                               .quantized = runner->kernels_.quantized,
                                               .pool = &runner->pool_}));
   runner->load_info_.weights = runner->weights_.size;

@@ -131,8 +131,11 @@ class Packer {
   }
 
   PackedMatrix::Packing PackingAs(WeightFormat format) const {
-    return {
-        .format = format, .quantized = packing_.quantized, .pool = packing_.pool, .arena = arena_};
+    return {.format = format,
+            .vector = packing_.vector,
+            .quantized = packing_.quantized,
+            .pool = packing_.pool,
+            .arena = arena_};
   }
 
   std::vector<float> Vector(Kind kind, const TensorView& tensor) {

@@ -64,6 +64,7 @@ struct Weights {
   // How to pack; everything outlives the call.
   struct Packing {
     kernels::WeightFormat format = kernels::WeightFormat::kF32;
+    const kernels::VectorOps* vector = nullptr;
     const kernels::QuantizedOps* quantized = nullptr;  // for int8 and int4
     base::ThreadPool* pool = nullptr;
   };
