@@ -99,6 +99,7 @@ CpuModelRunner::CpuModelRunner(const Checkpoint& checkpoint, const Options& opti
 
 absl::Span<const SequenceResult> CpuModelRunner::Run(absl::Span<const SequenceStep> batch) {
   kernels::InitComputeThread();
+  pool_.PinCaller();
   batch_.Assign(batch);
   CHECK(batch.size() <= static_cast<size_t>(options_.max_step_sequences));
   CHECK(batch_.num_rows() <= options_.max_step_tokens);
