@@ -1,5 +1,5 @@
-// Vectors of SLUICE_LANES floats, and what the kernels do with them. Included only by files that are
-// compiled for one instruction set; everything is in an unnamed namespace, so that no function
+// Vectors of SLUICE_LANES floats, and what the kernels do with them. Included only by files that
+// are compiled for one instruction set; everything is in an unnamed namespace, so that no function
 // compiled for it can be linked into generic code.
 #pragma once
 
@@ -30,6 +30,11 @@ inline Vec LoadPart(const float* p, int64_t n) {
   memcpy(&v, p, 4 * static_cast<size_t>(n));
   return v;
 }
+// The first n lanes; the others are as in `rest`.
+inline Vec LoadPart(const float* p, int64_t n, Vec rest) {
+  memcpy(&rest, p, 4 * static_cast<size_t>(n));
+  return rest;
+}
 inline void StorePart(float* p, Vec v, int64_t n) { memcpy(p, &v, 4 * static_cast<size_t>(n)); }
 inline Vec Set(float x) { return x - Vec{}; }
 inline Bits AsBits(Vec v) {
@@ -41,6 +46,19 @@ inline Vec AsVec(Bits bits) {
   Vec v;
   memcpy(&v, &bits, sizeof(v));
   return v;
+}
+
+// The greater lanes; b's where a's are NaN.
+inline Vec Max(Vec a, Vec b) { return a > b ? a : b; }
+
+// The greatest lane. REQUIRES: none is NaN.
+inline float Max(Vec v) {
+  float lanes[kLanes];
+  Store(lanes, v);
+  for (int n = kLanes / 2; n > 0; n /= 2) {
+    for (int i = 0; i < n; ++i) lanes[i] = lanes[i] > lanes[i + n] ? lanes[i] : lanes[i + n];
+  }
+  return lanes[0];
 }
 
 // The sum of all lanes, in halves.

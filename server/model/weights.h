@@ -11,6 +11,7 @@
 #include "base/token.h"
 #include "kernels/aligned_buffer.h"
 #include "kernels/packed_matrix.h"
+#include "kernels/vector_ops.h"
 #include "model/checkpoint.h"
 
 namespace sluice::model {
@@ -45,7 +46,7 @@ struct Embedding {
   kernels::AlignedBuffer<std::byte> data;  // [V, H]
 
   // Writes the token's vector [H] to `to`.
-  void Lookup(TokenId token, float* to) const;
+  void Lookup(const kernels::VectorOps& ops, TokenId token, float* to) const;
 };
 
 // What the weights amount to.
