@@ -8,7 +8,9 @@
 #include "absl/time/clock.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "config/machine.h"
 #include "model/checkpoint.h"
+#include "model/memory_estimate.h"
 
 namespace sluice::server {
 namespace {
@@ -74,14 +76,18 @@ absl::Status LoadedModel::LoadFiles(const Options& options) {
   eos.erase(std::remove_if(eos.begin(), eos.end(),
                            [&](TokenId id) { return id >= checkpoint->config().vocab_size; }),
             eos.end());
-  ASSIGN_OR_RETURN(runner_,
-                   model::CpuModelRunner::Create(
-                       *checkpoint, {.weights = options.weights,
-                                     .num_threads = options.num_threads,
-                                     .kv_cache_bytes = options.config.kv_cache_bytes,
-                                     .max_step_tokens = options.config.max_step_tokens,
-                                     .max_step_sequences = options.config.max_running_requests,
-                                     .pin = true}));
+  const model::CpuModelRunner::Options runner_options = {
+      .weights = options.weights,
+      .num_threads = options.num_threads,
+      .kv_cache_bytes = options.config.kv_cache_bytes,
+      .max_step_tokens = options.config.max_step_tokens,
+      .max_step_sequences = options.config.max_running_requests,
+      .pin = true};
+  const model::MemoryEstimate need = model::EstimateMemory(*checkpoint, runner_options);
+  RETURN_IF_ERROR(config::CheckMemory(
+      {.weights = need.weights, .kv_cache = need.kv_cache, .scratch = need.scratch},
+      config::AvailableMemoryBytes()));
+  ASSIGN_OR_RETURN(runner_, model::CpuModelRunner::Create(*checkpoint, runner_options));
   return absl::OkStatus();
 }
 

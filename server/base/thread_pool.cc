@@ -1,15 +1,25 @@
 #include "base/thread_pool.h"
 
-#include <pthread.h>
-#include <sched.h>
-
 #include "base/check.h"
+#include "base/control_group.h"
+#include "base/processors.h"
 
 namespace sluice::base {
 namespace {
 
-// About 20 to 50 microseconds of polling: longer than the gap between two forks of a step.
-constexpr int kSpins = 2000;
+using std::chrono::microseconds;
+
+// Longer than what lies between two forks of a step, and than what an engine does between two
+// steps.
+constexpr microseconds kWorkerPatience{300};
+// A fork waits for its slowest index: about as long as the largest one takes.
+constexpr microseconds kCallerPatience{1000};
+// Where threads must share processors, polling takes time from those who work.
+constexpr microseconds kCrowdedPatience{2};
+// Reading the clock costs about as much as this many polls.
+constexpr int kPollsPerClock = 32;
+
+constexpr int kNumShift = 32;
 
 void Pause() {
 #if defined(__x86_64__)
@@ -17,45 +27,36 @@ void Pause() {
 #endif
 }
 
-// Waits until `value` differs from `seen`: first by polling, then asleep in the kernel. Returns the
-// new value.
-template <typename T>
-T WaitForChange(const std::atomic<T>& value, T seen) {
-  for (int i = 0; i < kSpins; ++i) {
-    const T now = value.load(std::memory_order_acquire);
-    if (now != seen) return now;
-    Pause();
-  }
-  value.wait(seen, std::memory_order_acquire);
-  return value.load(std::memory_order_acquire);
+bool HasIndices(uint64_t ticket) {
+  return static_cast<uint32_t>(ticket) < static_cast<uint32_t>(ticket >> kNumShift);
 }
 
-// Pins the calling thread to the index-th processor of those that the process may use, counted in a
-// circle.
-void PinThread(int index) {
-  cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
-  int skip = index % CPU_COUNT(&allowed);
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &allowed) || skip-- > 0) continue;
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(cpu, &one);
-    pthread_setaffinity_np(pthread_self(), sizeof(one), &one);
-    return;
+// Polls until is_ready() or until patience ends; returns the last is_ready().
+template <typename Duration, typename F>
+bool Poll(Duration patience, F is_ready) {
+  std::chrono::steady_clock::time_point end;
+  for (bool is_first = true;; is_first = false) {
+    for (int i = 0; i < kPollsPerClock; ++i) {
+      if (is_ready()) return true;
+      Pause();
+    }
+    const auto now = std::chrono::steady_clock::now();
+    if (is_first) end = now + patience;
+    if (now >= end) return is_ready();
   }
 }
 
 }  // namespace
 
-struct ThreadPool::Fork {
-  int64_t n;
-  absl::FunctionRef<void(int64_t, int)> work;
-  std::atomic<int64_t> next{0};
-};
-
 ThreadPool::ThreadPool(const Options& options) {
   CHECK(options.num_threads >= 1);
+  const std::vector<int>& allowed = AllowedProcessors();
+  const double quota = CpuQuota();
+  const bool crowded = static_cast<size_t>(options.num_threads) > allowed.size() ||
+                       static_cast<double>(options.num_threads) > quota;
+  worker_patience_ = crowded ? kCrowdedPatience : kWorkerPatience;
+  caller_patience_ = crowded ? kCrowdedPatience : kCallerPatience;
+  if (options.pin) pins_ = PlanPinning(ReadTopology(allowed), quota, options.num_threads);
   workers_.reserve(options.num_threads - 1);
   for (int thread = 1; thread < options.num_threads; ++thread) {
     workers_.emplace_back([this, thread, options] { RunWorker(thread, options); });
@@ -63,42 +64,81 @@ ThreadPool::ThreadPool(const Options& options) {
 }
 
 ThreadPool::~ThreadPool() {
-  stopping_.store(true, std::memory_order_relaxed);
-  epoch_.fetch_add(1, std::memory_order_release);
-  epoch_.notify_all();
+  stopping_ = true;
+  ++wakeups_;
+  wakeups_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
+void ThreadPool::PinCaller() {
+  const pthread_t self = pthread_self();
+  if (pins_.empty() || (pinned_caller_.has_value() && pthread_equal(*pinned_caller_, self))) return;
+  PinThisThread({pins_[0]});
+  pinned_caller_ = self;
+}
+
 void ThreadPool::ParallelFor(int64_t n, absl::FunctionRef<void(int64_t, int)> work) {
-  if (n <= 0) return;
-  Fork fork{n, work};
-  if (n == 1 || workers_.empty()) {
-    RunFork(fork, 0);
+  CHECK(n <= kMaxIndices);
+  if (n <= 1 || workers_.empty()) {
+    for (int64_t i = 0; i < n; ++i) work(i, 0);
     return;
   }
-  fork_ = &fork;
-  busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-  epoch_.fetch_add(1, std::memory_order_release);
-  epoch_.notify_all();
-  RunFork(fork, 0);
-  for (int busy = busy_.load(std::memory_order_acquire); busy != 0;)
-    busy = WaitForChange(busy_, busy);
+  work_ = &work;
+  finished_.store(0, std::memory_order_relaxed);
+  ticket_.store(static_cast<uint64_t>(n) << kNumShift, std::memory_order_seq_cst);
+  if (sleepers_.load(std::memory_order_seq_cst) > 0) {
+    wakeups_.fetch_add(1, std::memory_order_seq_cst);
+    wakeups_.notify_all();
+  }
+  const int32_t own = RunIndices(0);
+  WaitUntilFinished(static_cast<int32_t>(n) - own);
+}
+
+int32_t ThreadPool::RunIndices(int thread) {
+  int32_t count = 0;
+  // Looking first keeps late additions few, and the cache line shared while there is nothing.
+  while (HasIndices(ticket_.load(std::memory_order_relaxed))) {
+    const uint64_t ticket = ticket_.fetch_add(1, std::memory_order_acquire);
+    if (!HasIndices(ticket)) break;
+    (*work_)(static_cast<uint32_t>(ticket), thread);
+    ++count;
+  }
+  return count;
+}
+
+void ThreadPool::WaitUntilFinished(int32_t count) {
+  const auto is_finished = [&] { return finished_.load(std::memory_order_acquire) == count; };
+  if (Poll(caller_patience_, is_finished)) return;
+  caller_sleeps_.store(true, std::memory_order_seq_cst);
+  for (int32_t seen; (seen = finished_.load(std::memory_order_seq_cst)) != count;)
+    finished_.wait(seen, std::memory_order_seq_cst);
+  caller_sleeps_.store(false, std::memory_order_relaxed);
 }
 
 void ThreadPool::RunWorker(int thread, const Options& options) {
-  if (options.pin) PinThread(thread);
+  // Who started the pool may be pinned itself, which a thread inherits.
+  if (options.pin) PinThisThread(pins_.empty() ? AllowedProcessors() : std::vector{pins_[thread]});
   if (options.on_thread_start) options.on_thread_start(thread);
-  for (uint32_t seen = 0;;) {
-    seen = WaitForChange(epoch_, seen);
-    if (stopping_.load(std::memory_order_relaxed)) return;
-    RunFork(*fork_, thread);
-    if (busy_.fetch_sub(1, std::memory_order_release) == 1) busy_.notify_one();
+  while (WaitForIndices()) {
+    const int32_t count = RunIndices(thread);
+    if (count == 0) continue;
+    finished_.fetch_add(count, std::memory_order_seq_cst);
+    if (caller_sleeps_.load(std::memory_order_seq_cst)) finished_.notify_one();
   }
 }
 
-void ThreadPool::RunFork(Fork& fork, int thread) {
-  for (int64_t i; (i = fork.next.fetch_add(1, std::memory_order_relaxed)) < fork.n;)
-    fork.work(i, thread);
+bool ThreadPool::WaitForIndices() {
+  const auto has_news = [this] {
+    return HasIndices(ticket_.load(std::memory_order_seq_cst)) ||
+           stopping_.load(std::memory_order_relaxed);
+  };
+  while (!Poll(worker_patience_, has_news)) {
+    const uint32_t seen = wakeups_.load(std::memory_order_seq_cst);
+    sleepers_.fetch_add(1, std::memory_order_seq_cst);
+    if (!has_news()) wakeups_.wait(seen, std::memory_order_seq_cst);
+    sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+  }
+  return !stopping_.load(std::memory_order_relaxed);
 }
 
 }  // namespace sluice::base

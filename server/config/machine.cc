@@ -1,89 +1,77 @@
 #include "config/machine.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <cmath>
 #include <fstream>
-#include <set>
-#include <thread>
+#include <limits>
+#include <optional>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "base/control_group.h"
+#include "base/processors.h"
 
 namespace sluice::config {
 namespace {
 
-std::string FirstLine(const std::string& path) {
+constexpr int64_t kUnknown = std::numeric_limits<int64_t>::max();
+
+// Files of one number: bytes; "max" and what is not there are none.
+std::optional<int64_t> NumberIn(const std::string& path) {
+  int64_t number = 0;
+  if (!absl::SimpleAtoi(base::FirstLineOf(path), &number) || number < 0) return std::nullopt;
+  return number;
+}
+
+// The number behind `name` (such as "MemAvailable:") in a file of lines "name number ...".
+std::optional<int64_t> FieldIn(const std::string& path, absl::string_view name) {
   std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
+  for (std::string line; std::getline(file, line);) {
+    const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
+    int64_t number = 0;
+    if (words.size() >= 2 && words[0] == name && absl::SimpleAtoi(words[1], &number) && number >= 0)
+      return number;
+  }
+  return std::nullopt;
 }
 
-// CPUs that the control group may use at once: cpu.max holds "quota period" in microseconds, or
-// "max period" if there is no limit.
-double CpuQuotaOf(const std::string& group) {
-  const std::vector<std::string> words = absl::StrSplit(FirstLine(group + "/cpu.max"), ' ');
-  double quota = 0;
-  double period = 0;
-  if (words.size() != 2 || !absl::SimpleAtod(words[0], &quota) ||
-      !absl::SimpleAtod(words[1], &period) || !(quota > 0) || !(period > 0)) {
-    return HUGE_VAL;
-  }
-  return quota / period;
+// What is left of a group's limit.
+int64_t LeftIn(const base::ControlGroup& group) {
+  const std::string folder = group.folder + "/";
+  const bool v1 = group.version == 1;
+  int64_t limit = kUnknown;
+  // Beyond memory.high a group is slowed down until it stands still.
+  for (const char* file : {"memory.max", "memory.high", "memory.limit_in_bytes"})
+    limit = std::min(limit, NumberIn(folder + file).value_or(kUnknown));
+  // Version 1 has no word for "no limit" but a number beyond any memory.
+  if (limit >= int64_t{1} << 60) return kUnknown;
+  const int64_t used =
+      NumberIn(folder + (v1 ? "memory.usage_in_bytes" : "memory.current")).value_or(0);
+  // With the groups below it, as the usage is.
+  const std::string prefix = v1 ? "total_" : "";
+  const int64_t cache = FieldIn(folder + "memory.stat", prefix + "inactive_file").value_or(0) +
+                        FieldIn(folder + "memory.stat", prefix + "active_file").value_or(0);
+  return std::max<int64_t>(0, limit - std::max<int64_t>(0, used - cache));
 }
 
-// The least quota of the process's control group and those above it. In a container, whose own
-// group is the root of what it sees, that is one; a service's is some way down.
-double CpuQuota(const std::string& root) {
-  const std::string mount = root + "/sys/fs/cgroup";
-  double least = CpuQuotaOf(mount);
-  std::string path = FirstLine(root + "/proc/self/cgroup");
-  if (!absl::StartsWith(path, "0::/")) return least;
-  for (path.erase(0, 3); path.size() > 1; path.erase(path.rfind('/'))) {
-    least = std::min(least, CpuQuotaOf(mount + path));
-  }
-  return least;
-}
-
-std::vector<int> UsableProcessors() {
-  std::vector<int> processors;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) {
-    for (int i = 0; i < CPU_SETSIZE; ++i) {
-      if (CPU_ISSET(i, &set)) processors.push_back(i);
-    }
-  } else {
-    // More processors than the set has places for.
-    for (unsigned i = 0; i < std::thread::hardware_concurrency(); ++i) {
-      processors.push_back(static_cast<int>(i));
-    }
-  }
-  return processors;
+std::string Gib(int64_t bytes) {
+  return absl::StrFormat("%.2f GiB", static_cast<double>(bytes) / static_cast<double>(1 << 30));
 }
 
 }  // namespace
 
 int CountPhysicalCores(const std::vector<int>& processors, const std::string& root) {
-  // Processors of one core name the same siblings, such as "0,64" or "0-1".
-  std::set<std::string> cores;
-  for (const int processor : processors) {
-    std::string siblings = FirstLine(absl::StrCat(root, "/sys/devices/system/cpu/cpu", processor,
-                                                  "/topology/thread_siblings_list"));
-    if (siblings.empty()) siblings = absl::StrCat(processor);
-    cores.insert(std::move(siblings));
-  }
-  const double quota = std::ceil(CpuQuota(root));
-  return static_cast<int>(std::max(1.0, std::min(static_cast<double>(cores.size()), quota)));
+  const int cores = base::CountCores(base::ReadTopology(processors, root));
+  const double quota = std::ceil(base::CpuQuota(root));
+  return static_cast<int>(std::max(1.0, std::min(static_cast<double>(cores), quota)));
 }
 
-int UsablePhysicalCores() { return CountPhysicalCores(UsableProcessors()); }
+int UsablePhysicalCores() { return CountPhysicalCores(base::AllowedProcessors()); }
 
 std::string CpuName(const std::string& root) {
   std::ifstream file(root + "/proc/cpuinfo");
@@ -95,6 +83,25 @@ std::string CpuName(const std::string& root) {
     }
   }
   return "unknown";
+}
+
+int64_t AvailableMemoryBytes(const std::string& root) {
+  int64_t available = kUnknown;
+  const auto kib = FieldIn(root + "/proc/meminfo", "MemAvailable:");
+  if (kib.has_value() && *kib < kUnknown / 1024) available = *kib * 1024;
+  for (const base::ControlGroup& group : base::ControlGroupsOf("memory", root))
+    available = std::min(available, LeftIn(group));
+  return available;
+}
+
+absl::Status CheckMemory(const MemoryNeed& need, int64_t available_bytes) {
+  const int64_t sum = need.weights + need.kv_cache + need.scratch;
+  if (sum <= available_bytes) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "the model needs ", Gib(sum), " of memory (weights ", Gib(need.weights), ", KV cache ",
+      Gib(need.kv_cache), ", scratch ", Gib(need.scratch), "), but ", Gib(available_bytes),
+      " are available; smaller are --weights=int8 and --weights=int4, and a lower --kv_cache_bytes "
+      "or --max_step_tokens"));
 }
 
 }  // namespace sluice::config

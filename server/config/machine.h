@@ -1,8 +1,11 @@
-// What this machine gives the process: cores and their name.
+// What this machine gives the process: cores, their name, and memory.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
+
+#include "absl/status/status.h"
 
 namespace sluice::config {
 
@@ -16,5 +19,21 @@ int UsablePhysicalCores();
 
 // The processor's name as the operating system gives it; "unknown" if it gives none.
 std::string CpuName(const std::string& root = "");
+
+// What the process can still take without swapping or being killed: what the kernel calls
+// available, but no more than is left of the limit of any control group that the process is in,
+// where page cache that can be dropped counts as left. The largest number if nothing is known.
+int64_t AvailableMemoryBytes(const std::string& root = "");
+
+// In bytes.
+struct MemoryNeed {
+  int64_t weights = 0;
+  int64_t kv_cache = 0;
+  int64_t scratch = 0;
+};
+
+// RESOURCE_EXHAUSTED if the need is more than what is available; the message names all of it, and
+// the flags that help.
+absl::Status CheckMemory(const MemoryNeed& need, int64_t available_bytes);
 
 }  // namespace sluice::config

@@ -52,7 +52,6 @@ inline float MinOf(Vec v) {
   for (int i = 1; i < kLanes; ++i) lanes[0] = lanes[i] < lanes[0] ? lanes[i] : lanes[0];
   return lanes[0];
 }
-inline float MaxOf(Vec v) { return -MinOf(-v); }
 
 // The nearest integer, ties to even, for |v| < 2^22: adding 1.5 * 2^23 leaves it in the low bits.
 constexpr float kMagic = 12582912.0f;
@@ -75,7 +74,7 @@ void QuantizeRow(const float* x, int64_t k, int64_t padded_k, bool group_sums, s
     poison += v * 0.0f;
   }
   const float minimum = MinOf(low);
-  const float range = MaxOf(high) - minimum;
+  const float range = -MinOf(-high) - minimum;
   // Below any number that matters; its inverse would not be finite.
   const bool is_zero = range < 1e-30f;
   const float scale = is_zero ? 0.0f : range * (1.0f / 255);

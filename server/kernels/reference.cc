@@ -258,6 +258,40 @@ void ToBf16(const float* x, uint16_t* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = Bf16FromFloat(x[i]);
 }
 
+void FromBf16(const uint16_t* x, float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = FloatFromBf16(x[i]);
+}
+
+void FromF16(const uint16_t* x, float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = FloatFromF16(x[i]);
+}
+
+float MaxOf(const float* x, int64_t n) {
+  float max = -std::numeric_limits<float>::infinity();
+  for (int64_t i = 0; i < n; ++i) {
+    if (x[i] > max) max = x[i];
+  }
+  return max;
+}
+
+int64_t ArgMax(const float* x, int64_t n) {
+  int64_t best = 0;
+  for (int64_t i = 1; i < n; ++i) {
+    if (x[i] > x[best] || (std::isnan(x[best]) && !std::isnan(x[i]))) best = i;
+  }
+  return best;
+}
+
+float ExpSum(const float* x, float shift, float scale, float least, float* y, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const double e = std::exp((double{x[i]} - shift) * scale);
+    y[i] = e >= least ? static_cast<float>(e) : 0;
+    sum += y[i];
+  }
+  return static_cast<float>(sum);
+}
+
 void AttendBlock(const float* q, const float* keys, const float* values, int head_dim, float scale,
                  int first, int last, SoftmaxState* state, float* acc) {
   float scores[kKvBlock];
@@ -301,7 +335,8 @@ std::unique_ptr<TileKernel> MakeTileKernel(WeightFormat format) {
 const VectorOps& ReferenceVectorOps() {
   static const VectorOps ops = {"reference",    Dot,     RmsNorm,    SiluMul, SoftmaxInPlace,
                                 AddScaled,      AddRows, Scale,      Rotate,  TurnBf16,
-                                WidenBf16Pairs, ToBf16,  AttendBlock};
+                                WidenBf16Pairs, ToBf16,  FromBf16,   FromF16, MaxOf,
+                                ArgMax,         ExpSum,  AttendBlock};
   return ops;
 }
 

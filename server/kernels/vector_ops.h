@@ -50,6 +50,20 @@ struct VectorOps {
   // Rounds to nearest, ties to even.
   void (*to_bf16)(const float* x, uint16_t* y, int64_t n);
 
+  // Exact; NaN stays NaN.
+  void (*from_bf16)(const uint16_t* x, float* y, int64_t n);
+  void (*from_f16)(const uint16_t* x, float* y, int64_t n);
+
+  // The greatest number; NaN does not count, and -infinity is what is left without numbers.
+  float (*max)(const float* x, int64_t n);
+
+  // Where the greatest number is, the first of several; 0 if there are only NaNs.
+  int64_t (*argmax)(const float* x, int64_t n);
+
+  // y[i] = e^((x[i] - shift) * scale), or 0 if that is NaN or less than `least`; returns the sum of
+  // y, which may be x. REQUIRES: scale >= 0, finite.
+  float (*exp_sum)(const float* x, float shift, float scale, float least, float* y, int64_t n);
+
   // One query row meets positions [first, last) of one block of paged_kv.h: updates its softmax
   // state and its unnormalised output acc [head_dim]. Positions outside are not read as values.
   // Start with {-infinity, 0} and zeros. REQUIRES: 0 <= first < last <= kKvBlock.

@@ -47,12 +47,84 @@ void SiluMul(const float* gate, const float* up, float* y, int64_t n) {
   Map(gate, up, y, n, [](Vec g, Vec u) { return g / (1.0f + Exp(-g)) * u; });
 }
 
+// Lanes beyond n do not matter: -infinity is never the greatest unless all are.
+float MaxOf(const float* x, int64_t n) {
+  const Vec least = Set(-__builtin_inff());
+  Vec max[4] = {least, least, least, least};
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    for (int u = 0; u < 4; ++u) max[u] = Max(Load(x + i + u * kLanes), max[u]);
+  }
+  for (; i + kLanes <= n; i += kLanes) max[0] = Max(Load(x + i), max[0]);
+  if (i < n) max[1] = Max(LoadPart(x + i, n - i, least), max[1]);
+  return Max(Max(Max(max[0], max[1]), Max(max[2], max[3])));
+}
+
+int64_t ArgMax(const float* x, int64_t n) {
+  // Remembers the block that the greatest is in, so as to look for it there alone.
+  constexpr int64_t kBlock = 1024;
+  float max = -__builtin_inff();
+  int64_t block = 0;
+  for (int64_t i = 0; i < n; i += kBlock) {
+    const float here = MaxOf(x + i, n - i < kBlock ? n - i : kBlock);
+    if (here > max) {
+      max = here;
+      block = i;
+    }
+  }
+  for (int64_t i = block; i < n; ++i) {
+    if (x[i] == max) return i;
+  }
+  return 0;
+}
+
+float ExpSum(const float* x, float shift, float scale, float least, float* y, int64_t n) {
+  const auto term = [=](Vec v) {
+    const Vec t = (v - shift) * scale;
+    const Vec e = Exp(t);
+    // False for NaN, too.
+    return e >= Set(least) ? e : Vec{};
+  };
+  Vec sums[4] = {};
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    for (int u = 0; u < 4; ++u) {
+      const Vec e = term(Load(x + i + u * kLanes));
+      Store(y + i + u * kLanes, e);
+      sums[u] += e;
+    }
+  }
+  for (; i + kLanes <= n; i += kLanes) {
+    const Vec e = term(Load(x + i));
+    Store(y + i, e);
+    sums[0] += e;
+  }
+  if (i < n) {
+    // Lanes beyond n are e^-infinity.
+    const Vec e = term(LoadPart(x + i, n - i, Set(-__builtin_inff())));
+    StorePart(y + i, e, n - i);
+    sums[1] += e;
+  }
+  return Sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
 void Softmax(float* x, int64_t n) {
-  float max = x[0];
-  for (int64_t i = 1; i < n; ++i) max = x[i] > max ? x[i] : max;
-  Map(x, x, n, [=](Vec v) { return Exp(v - max); });
-  float sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += x[i];
+  const float max = MaxOf(x, n);
+  Vec sums[2] = {};
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    for (int u = 0; u < 2; ++u) {
+      const Vec e = Exp(Load(x + i + u * kLanes) - max);
+      Store(x + i + u * kLanes, e);
+      sums[u] += e;
+    }
+  }
+  for (; i < n; i += kLanes) {
+    const int64_t part = n - i < kLanes ? n - i : kLanes;
+    StorePart(x + i, Exp(LoadPart(x + i, part) - max), part);
+    sums[1] += LoadPart(x + i, part);
+  }
+  const float sum = Sum(sums[0] + sums[1]);
   Map(x, x, n, [=](Vec v) { return v / sum; });
 }
 
@@ -145,6 +217,34 @@ void ToBf16(const float* x, uint16_t* y, int64_t n) {
   }
 }
 
+inline Bits LoadHalves(const uint16_t* x, int64_t n) {
+  HalfBits halves = {};
+  memcpy(&halves, x, 2 * static_cast<size_t>(n));
+  return __builtin_convertvector(halves, Bits);
+}
+
+void FromBf16(const uint16_t* x, float* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) Store(y + i, AsVec(LoadHalves(x + i, kLanes) << 16));
+  if (i < n) StorePart(y + i, AsVec(LoadHalves(x + i, n - i) << 16), n - i);
+}
+
+// A binary16 number's bits at a float's place are the number times 2^-112, subnormal or not; for
+// infinity and NaN the exponent's remaining bits are set as well.
+inline Vec FromHalves(Bits halves) {
+  const Bits magnitude = (halves & 0x7fffu) << 13;
+  const Bits scaled = AsBits(AsVec(magnitude) * 0x1p112f);
+  const Bits special = magnitude | 0x7f800000u;
+  const Bits bits = (halves & 0x7c00u) == 0x7c00u ? special : scaled;
+  return AsVec(bits | ((halves & 0x8000u) << 16));
+}
+
+void FromF16(const uint16_t* x, float* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) Store(y + i, FromHalves(LoadHalves(x + i, kLanes)));
+  if (i < n) StorePart(y + i, FromHalves(LoadHalves(x + i, n - i)), n - i);
+}
+
 void AttendBlock(const float* q, const float* keys, const float* values, int head_dim, float scale,
                  int first, int last, SoftmaxState* state, float* acc) {
   constexpr int kVecs = kKvBlock / kLanes;
@@ -188,8 +288,9 @@ void AttendBlock(const float* q, const float* keys, const float* values, int hea
 }
 
 constexpr VectorOps MakeVectorOps(const char* name) {
-  return {name,  Dot,    RmsNorm,  SiluMul,        Softmax, AddScaled,  AddRows,
-          Scale, Rotate, TurnBf16, WidenBf16Pairs, ToBf16,  AttendBlock};
+  return {name,     Dot,     RmsNorm, SiluMul,  Softmax,        AddScaled,
+          AddRows,  Scale,   Rotate,  TurnBf16, WidenBf16Pairs, ToBf16,
+          FromBf16, FromF16, MaxOf,   ArgMax,   ExpSum,         AttendBlock};
 }
 
 }  // namespace

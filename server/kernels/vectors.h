@@ -31,6 +31,11 @@ inline Vec LoadPart(const float* p, int64_t n) {
   memcpy(&v, p, 4 * static_cast<size_t>(n));
   return v;
 }
+// The first n lanes; the others are as in `rest`.
+inline Vec LoadPart(const float* p, int64_t n, Vec rest) {
+  memcpy(&rest, p, 4 * static_cast<size_t>(n));
+  return rest;
+}
 inline void StorePart(float* p, Vec v, int64_t n) { memcpy(p, &v, 4 * static_cast<size_t>(n)); }
 inline Vec Set(float x) { return x - Vec{}; }
 inline Bits AsBits(Vec v) {
@@ -69,6 +74,16 @@ inline Vec Max(Vec a, Vec b) {
 #else
   return (Vec)_mm256_max_ps((__m256)a, (__m256)b);
 #endif
+}
+
+// The greatest lane. REQUIRES: none is NaN.
+inline float Max(Vec v) {
+  float lanes[kLanes];
+  Store(lanes, v);
+  for (int n = kLanes / 2; n > 0; n /= 2) {
+    for (int i = 0; i < n; ++i) lanes[i] = lanes[i] > lanes[i + n] ? lanes[i] : lanes[i + n];
+  }
+  return lanes[0];
 }
 
 // The sum of all lanes, in halves.

@@ -89,7 +89,7 @@ CpuModelRunner::CpuModelRunner(const Checkpoint& checkpoint, const Options& opti
           .max_rows = std::max<int64_t>(options.max_step_tokens, Transformer::kMaxLogitRows),
           .max_k = *std::max_element(inner_sizes.begin(), inner_sizes.end())});
   for (int thread = 0; thread < options.num_threads; ++thread)
-    samplers_.emplace_back(config_.vocab_size);
+    samplers_.emplace_back(*kernels_.vector, config_.vocab_size);
   batch_.Reserve(options.max_step_tokens, options.max_step_sequences);
   logit_rows_.reserve(options.max_step_tokens);
   rows_.reserve(Transformer::kMaxLogitRows);
@@ -103,6 +103,7 @@ CpuModelRunner::CpuModelRunner(const Checkpoint& checkpoint, const Options& opti
 
 absl::Span<const SequenceResult> CpuModelRunner::Run(absl::Span<const SequenceStep> batch) {
   kernels::InitComputeThread();
+  pool_.PinCaller();
   batch_.Assign(batch);
   CHECK(batch.size() <= static_cast<size_t>(options_.max_step_sequences));
   CHECK(batch_.num_rows() <= options_.max_step_tokens);

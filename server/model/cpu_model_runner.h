@@ -32,7 +32,7 @@ class CpuModelRunner : public ModelRunner {
     int64_t kv_cache_bytes = 0;   // at least one block
     int max_step_tokens = 512;    // at least 1
     int max_step_sequences = 64;  // at least 1
-    bool pin = false;             // pin the other threads to processors
+    bool pin = false;             // pin the threads to processors, the caller of Run too
   };
 
   // For the log, the metrics and GetServerInfo.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -26,21 +27,18 @@ struct IsBetter {
   }
 };
 
-TokenId Best(absl::Span<const float> logits) {
-  TokenId best = 0;
-  for (size_t i = 1; i < logits.size(); ++i) {
-    if (logits[i] > logits[best] || (std::isnan(logits[best]) && !std::isnan(logits[i])))
-      best = static_cast<TokenId>(i);
-  }
-  return best;
-}
+// Tokens whose probabilities are summed in one go.
+constexpr size_t kBlock = 1024;
+// Tokens that are looked at together for one that is better than the worst of the best.
+constexpr size_t kScan = 128;
+// Most distributions reach top_p with fewer tokens.
+constexpr size_t kFewTokens = 64;
 
-// The probability relative to the best token's.
-double Relative(float logit, float best, float temperature) {
-  if (std::isnan(logit)) return 0;
-  if (logit == best) return 1;
-  return std::exp((double{logit} - best) / temperature);
-}
+// Probabilities between 0 and 1 in ascending order: by exponent and the first six bits of the
+// mantissa, which lie together in a float.
+constexpr int kBucketShift = 17;
+constexpr size_t kNumBuckets = (std::bit_cast<uint32_t>(1.0f) >> kBucketShift) + 1;
+size_t BucketOf(float p) { return std::bit_cast<uint32_t>(p) >> kBucketShift; }
 
 }  // namespace
 
@@ -61,9 +59,23 @@ double UniformAt(uint64_t seed, int64_t position) {
   return static_cast<double>(bits >> 11) * 0x1p-53;
 }
 
-Sampler::Sampler(int vocab_size) {
+Sampler::Sampler(const kernels::VectorOps& ops, int vocab_size) : ops_(ops) {
   ids_.reserve(vocab_size);
-  probabilities_.reserve(vocab_size);
+  candidates_.reserve(vocab_size);
+  values_.reserve(vocab_size);
+  masses_.reserve(std::max(kNumBuckets, vocab_size / kBlock + 1));
+}
+
+double Sampler::SumProbabilities(absl::Span<const float> logits, const Scale& scale,
+                                 float* p) const {
+  float scratch[kBlock];
+  double total = 0;
+  for (size_t i = 0; i < logits.size(); i += kBlock) {
+    const size_t n = std::min(kBlock, logits.size() - i);
+    total += ops_.exp_sum(logits.data() + i, scale.best, scale.inverse_temperature, 0,
+                          p != nullptr ? p + i : scratch, static_cast<int64_t>(n));
+  }
+  return total;
 }
 
 void Sampler::SelectTop(absl::Span<const float> logits, size_t n) {
@@ -72,88 +84,150 @@ void Sampler::SelectTop(absl::Span<const float> logits, size_t n) {
   ids_.resize(n);
   std::iota(ids_.begin(), ids_.end(), 0);
   if (n == 0) return;
-  // A heap whose front is the worst of the n best so far.
+  // A heap whose front is the worst of the n best so far. A later token with the same logit has a
+  // higher id, and is not better.
   std::make_heap(ids_.begin(), ids_.end(), is_better);
-  for (size_t i = n; i < logits.size(); ++i) {
-    if (!is_better(static_cast<TokenId>(i), ids_.front())) continue;
-    std::pop_heap(ids_.begin(), ids_.end(), is_better);
-    ids_.back() = static_cast<TokenId>(i);
-    std::push_heap(ids_.begin(), ids_.end(), is_better);
+  float worst = Comparable(logits[ids_.front()]);
+  for (size_t begin = n; begin < logits.size(); begin += kScan) {
+    const size_t end = std::min(begin + kScan, logits.size());
+    if (!(ops_.max(logits.data() + begin, static_cast<int64_t>(end - begin)) > worst)) continue;
+    for (size_t i = begin; i < end; ++i) {
+      if (!(logits[i] > worst)) continue;
+      std::pop_heap(ids_.begin(), ids_.end(), is_better);
+      ids_.back() = static_cast<TokenId>(i);
+      std::push_heap(ids_.begin(), ids_.end(), is_better);
+      worst = Comparable(logits[ids_.front()]);
+    }
   }
   std::sort_heap(ids_.begin(), ids_.end(), is_better);
 }
 
-void Sampler::SelectNucleus(absl::Span<const float> logits, float temperature, int top_k,
-                            float top_p) {
-  const float best = logits[Best(logits)];
-  const size_t limit = top_k > 0 ? std::min<size_t>(top_k, logits.size()) : logits.size();
-  double total = 0;
-  if (limit < logits.size()) {
-    SelectTop(logits, limit);
-    for (const TokenId id : ids_) total += Relative(logits[id], best, temperature);
-  } else {
-    for (const float logit : logits) total += Relative(logit, best, temperature);
-  }
-  // Few tokens usually reach top_p: look for them among the best 64, then 512, ...
-  for (size_t n = 64;; n *= 8) {
-    if (limit == logits.size()) SelectTop(logits, n);
-    double sum = 0;
-    for (size_t i = 0; i < ids_.size(); ++i) {
-      sum += Relative(logits[ids_[i]], best, temperature);
-      if (sum >= top_p * total) {
-        ids_.resize(i + 1);
-        return;
-      }
+bool Sampler::CutAt(absl::Span<const float> logits, const Scale& scale, double mass) {
+  values_.resize(ids_.size());
+  for (size_t i = 0; i < ids_.size(); ++i) values_[i] = logits[ids_[i]];
+  SumProbabilities(values_, scale, values_.data());
+  double sum = 0;
+  for (size_t i = 0; i < ids_.size(); ++i) {
+    sum += values_[i];
+    if (sum >= mass) {
+      ids_.resize(i + 1);
+      return true;
     }
-    if (ids_.size() == limit) return;
   }
+  return false;
+}
+
+void Sampler::CutAllAt(absl::Span<const float> logits, double mass) {
+  masses_.assign(kNumBuckets, 0);
+  for (const float p : values_) masses_[BucketOf(p)] += p;
+  size_t bucket = kNumBuckets - 1;
+  double sum = 0;
+  for (; bucket > 0 && sum + masses_[bucket] < mass; --bucket) sum += masses_[bucket];
+  // Of this bucket's tokens the worst that is still needed, if any is.
+  const float low = std::bit_cast<float>(static_cast<uint32_t>(bucket << kBucketShift));
+  const float high = std::bit_cast<float>(static_cast<uint32_t>((bucket + 1) << kBucketShift));
+  candidates_.clear();
+  for (size_t i = 0; i < values_.size(); ++i) {
+    if (values_[i] >= low && values_[i] < high && values_[i] > 0)
+      candidates_.push_back(static_cast<TokenId>(i));
+  }
+  const IsBetter is_better{logits};
+  std::sort(candidates_.begin(), candidates_.end(), is_better);
+  std::optional<TokenId> worst;
+  for (size_t i = 0; i < candidates_.size() && sum < mass; ++i) {
+    worst = candidates_[i];
+    sum += values_[*worst];
+  }
+  ids_.clear();
+  for (size_t i = 0; i < values_.size(); ++i) {
+    if (values_[i] < low) continue;
+    const auto id = static_cast<TokenId>(i);
+    if (values_[i] >= high || (worst.has_value() && !is_better(*worst, id))) ids_.push_back(id);
+  }
+}
+
+void Sampler::SelectNucleus(absl::Span<const float> logits, const Scale& scale, int top_k,
+                            float top_p) {
+  if (top_k > 0 && static_cast<size_t>(top_k) < logits.size()) {
+    SelectTop(logits, top_k);
+    values_.resize(ids_.size());
+    for (size_t i = 0; i < ids_.size(); ++i) values_[i] = logits[ids_[i]];
+    CutAt(logits, scale, top_p * SumProbabilities(values_, scale, nullptr));
+    return;
+  }
+  const double mass = top_p * SumProbabilities(logits, scale, nullptr);
+  SelectTop(logits, kFewTokens);
+  if (CutAt(logits, scale, mass)) return;
+  values_.resize(logits.size());
+  SumProbabilities(logits, scale, values_.data());
+  CutAllAt(logits, mass);
+}
+
+std::optional<size_t> Sampler::Draw(absl::Span<const float> logits, const Scale& scale, float min_p,
+                                    double u) {
+  float p[kBlock];
+  const auto sum_block = [&](size_t block) {
+    const size_t begin = block * kBlock;
+    return ops_.exp_sum(logits.data() + begin, scale.best, scale.inverse_temperature, min_p, p,
+                        static_cast<int64_t>(std::min(kBlock, logits.size() - begin)));
+  };
+  const size_t num_blocks = (logits.size() + kBlock - 1) / kBlock;
+  masses_.resize(num_blocks);
+  double total = 0;
+  for (size_t block = 0; block < num_blocks; ++block) total += masses_[block] = sum_block(block);
+  if (!(total > 0)) return std::nullopt;
+  const double target = u * total;
+  double sum = 0;
+  size_t block = 0;
+  // Rounding may keep the sum of all below the target: then it is the last with a probability.
+  size_t last_block = num_blocks - 1;
+  while (masses_[last_block] == 0) --last_block;
+  for (; block < last_block && sum + masses_[block] <= target; ++block) sum += masses_[block];
+  sum_block(block);
+  size_t last = 0;
+  for (size_t i = 0; i < std::min(kBlock, logits.size() - block * kBlock); ++i) {
+    if (p[i] == 0) continue;
+    last = i;
+    sum += p[i];
+    if (sum > target) break;
+  }
+  return block * kBlock + last;
 }
 
 TokenId Sampler::Sample(absl::Span<const float> logits, const SamplingParams& params,
                         int64_t position) {
-  const TokenId best_id = Best(logits);
-  const float best = logits[best_id];
+  const auto best_id =
+      static_cast<TokenId>(ops_.argmax(logits.data(), static_cast<int64_t>(logits.size())));
   // With an infinite or undefined best logit there is no distribution to draw from.
-  if (params.temperature == 0 || !std::isfinite(best)) return best_id;
+  if (params.temperature == 0 || !std::isfinite(logits[best_id])) return best_id;
+  const Scale scale = {logits[best_id],
+                       std::min(1 / params.temperature, std::numeric_limits<float>::max())};
+  const double u = UniformAt(params.seed, position);
 
   const bool all = params.top_k == 0 || params.top_k >= static_cast<int>(logits.size());
+  if (all && params.top_p >= 1) {
+    const std::optional<size_t> drawn = Draw(logits, scale, params.min_p, u);
+    return drawn.has_value() ? static_cast<TokenId>(*drawn) : best_id;
+  }
   if (params.top_p < 1) {
-    SelectNucleus(logits, params.temperature, params.top_k, params.top_p);
-  } else if (!all) {
-    SelectTop(logits, params.top_k);
+    SelectNucleus(logits, scale, params.top_k, params.top_p);
   } else {
-    ids_.resize(logits.size());
-    std::iota(ids_.begin(), ids_.end(), 0);
+    SelectTop(logits, params.top_k);
   }
   // In the order of ids, so that what a filter leaves alone is drawn as if it were not there.
-  if (params.top_p < 1 || !all) std::sort(ids_.begin(), ids_.end());
-
-  probabilities_.resize(ids_.size());
-  double total = 0;
-  for (size_t i = 0; i < ids_.size(); ++i) {
-    const double p = Relative(logits[ids_[i]], best, params.temperature);
-    probabilities_[i] = p >= params.min_p ? p : 0;
-    total += probabilities_[i];
-  }
-  const double target = UniformAt(params.seed, position) * total;
-  double sum = 0;
-  TokenId last =
-      best_id;  // the last token with a probability, in case rounding keeps sum <= target
-  for (size_t i = 0; i < ids_.size(); ++i) {
-    if (probabilities_[i] == 0) continue;
-    last = ids_[i];
-    sum += probabilities_[i];
-    if (sum > target) break;
-  }
-  return last;
+  if (!std::is_sorted(ids_.begin(), ids_.end())) std::sort(ids_.begin(), ids_.end());
+  values_.resize(ids_.size());
+  for (size_t i = 0; i < ids_.size(); ++i) values_[i] = logits[ids_[i]];
+  const std::optional<size_t> drawn = Draw(values_, scale, params.min_p, u);
+  return drawn.has_value() ? ids_[*drawn] : best_id;
 }
 
 TokenLogprob Sampler::Logprob(absl::Span<const float> logits, TokenId token, int num_top) {
   DCHECK(token >= 0 && static_cast<size_t>(token) < logits.size());
-  const float best = logits[Best(logits)];
-  double sum = 0;
-  for (const float logit : logits) sum += Relative(logit, best, 1);
-  const double log_sum = double{best} + std::log(sum);
+  const float best = ops_.max(logits.data(), static_cast<int64_t>(logits.size()));
+  const double log_sum =
+      double{best} +
+      std::log(SumProbabilities(logits, {.best = best, .inverse_temperature = 1}, nullptr));
   const auto logprob = [&](TokenId id) { return static_cast<float>(logits[id] - log_sum); };
 
   TokenLogprob result{.token = token, .logprob = logprob(token)};

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/types/span.h"
 #include "base/token.h"
+#include "kernels/vector_ops.h"
 #include "model/model_runner.h"
 
 namespace sluice::model {
@@ -15,10 +17,12 @@ namespace sluice::model {
 double UniformAt(uint64_t seed, int64_t position);
 
 // Holds scratch memory for one vocabulary: one Sampler for each thread. Logits [V] may hold NaN,
-// which no token with a number is ever worse than.
+// which no token with a number is ever worse than. Results depend on the arguments and on the kind
+// of `ops` alone: rounding may differ from one instruction set to another.
 class Sampler {
  public:
-  explicit Sampler(int vocab_size);
+  // `ops` outlives the sampler.
+  Sampler(const kernels::VectorOps& ops, int vocab_size);
 
   // The token that will stand at `position`. The filters apply to the distribution that the ones
   // before leave: temperature; the top_k most probable (ties to the lower id); the fewest most
@@ -30,14 +34,34 @@ class Sampler {
   TokenLogprob Logprob(absl::Span<const float> logits, TokenId token, int num_top);
 
  private:
-  // The n best ids, best first, in ids_. Time grows with V log n, not V log V.
-  void SelectTop(absl::Span<const float> logits, size_t n);
-  // Leaves in ids_ the fewest most probable tokens that reach top_p of what `top_k` (0: all)
-  // leaves.
-  void SelectNucleus(absl::Span<const float> logits, float temperature, int top_k, float top_p);
+  // The best token's logit, and 1 / temperature: what a logit's probability is relative to.
+  struct Scale {
+    float best;
+    float inverse_temperature;
+  };
 
-  std::vector<TokenId> ids_;
-  std::vector<double> probabilities_;
+  // Sum of the logits' probabilities relative to the best token's, which go to `p` if it is not
+  // null.
+  double SumProbabilities(absl::Span<const float> logits, const Scale& scale, float* p) const;
+  // The n best ids, best first, in ids_. Time grows with V + n log V log n.
+  void SelectTop(absl::Span<const float> logits, size_t n);
+  // Leaves in ids_, in any order, the fewest most probable tokens that reach top_p of what `top_k`
+  // (0: all) leaves.
+  void SelectNucleus(absl::Span<const float> logits, const Scale& scale, int top_k, float top_p);
+  // Cuts ids_, best first, after the first that reaches `mass`; false if all of them do not.
+  bool CutAt(absl::Span<const float> logits, const Scale& scale, double mass);
+  // The same for all tokens, whose probabilities are in values_.
+  void CutAllAt(absl::Span<const float> logits, double mass);
+  // Where u in [0, 1) falls among these tokens, those below min_p left out; nullopt if none has a
+  // probability.
+  std::optional<size_t> Draw(absl::Span<const float> logits, const Scale& scale, float min_p,
+                             double u);
+
+  const kernels::VectorOps& ops_;
+  std::vector<TokenId> ids_;         // at most [V]
+  std::vector<TokenId> candidates_;  // at most [V]
+  std::vector<float> values_;        // at most [V]
+  std::vector<double> masses_;       // by block of tokens, or by bucket of probabilities
 };
 
 }  // namespace sluice::model

@@ -132,7 +132,7 @@ void Transformer::Embed(const StepBatch& batch) {
   compute_.ForRows(num_rows_, [&](int64_t row, int) {
     const TokenId token = batch.token(row);
     DCHECK(token >= 0 && token < config_.vocab_size);
-    weights_.embedding.Lookup(token, x_.data() + row * config_.hidden_size);
+    weights_.embedding.Lookup(compute_.ops(), token, x_.data() + row * config_.hidden_size);
   });
 }
 

@@ -208,9 +208,19 @@ void ForPieces(const Checkpoint& checkpoint, WeightFormat format, Add add) {
 
 }  // namespace
 
-void Embedding::Lookup(TokenId token, float* to) const {
+void Embedding::Lookup(const kernels::VectorOps& ops, TokenId token, float* to) const {
   const std::byte* row = data + token * size * static_cast<int64_t>(kernels::BytesOf(type));
-  for (int64_t i = 0; i < size; ++i) to[i] = kernels::LoadElement(type, row, i);
+  switch (type) {
+    case kernels::ElementType::kF32:
+      std::memcpy(to, row, size * sizeof(float));
+      return;
+    case kernels::ElementType::kBf16:
+      ops.from_bf16(reinterpret_cast<const uint16_t*>(row), to, size);
+      return;
+    case kernels::ElementType::kF16:
+      ops.from_f16(reinterpret_cast<const uint16_t*>(row), to, size);
+      return;
+  }
 }
 
 int64_t Weights::PackedBytes(const Checkpoint& checkpoint, WeightFormat format) {

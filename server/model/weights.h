@@ -12,6 +12,7 @@
 #include "base/thread_pool.h"
 #include "base/token.h"
 #include "kernels/packed_matrix.h"
+#include "kernels/vector_ops.h"
 #include "model/checkpoint.h"
 
 namespace sluice::model {
@@ -46,7 +47,7 @@ struct Embedding {
   const std::byte* data = nullptr;  // [V, H]
 
   // Writes the token's vector [H] to `to`.
-  void Lookup(TokenId token, float* to) const;
+  void Lookup(const kernels::VectorOps& ops, TokenId token, float* to) const;
 };
 
 // What the weights amount to.

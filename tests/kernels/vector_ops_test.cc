@@ -119,8 +119,92 @@ TEST_P(VectorOpsTest, ToBf16IsExact) {
   EXPECT_EQ(y, expected);
 }
 
+TEST_P(VectorOpsTest, MaxAndArgMaxSkipNan) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::vector<float> x = RandomFloats(n_, 3);
+  const auto expect_same = [&](const char* what) {
+    const int64_t want = truth_.argmax(x.data(), n_);
+    EXPECT_EQ(ops_.argmax(x.data(), n_), want) << what;
+    EXPECT_EQ(ops_.max(x.data(), n_), truth_.max(x.data(), n_)) << what;
+    if (!std::isnan(x[want])) {
+      EXPECT_EQ(ops_.max(x.data(), n_), x[want]) << what;
+    }
+  };
+  expect_same("random");
+  // The greatest in every place.
+  for (int i = 0; i < n_; ++i) {
+    std::vector<float> one(n_, -1.5f);
+    one[i] = -1;
+    EXPECT_EQ(ops_.argmax(one.data(), n_), i);
+    EXPECT_EQ(ops_.max(one.data(), n_), -1);
+  }
+  for (float& value : x) value = std::round(value);
+  expect_same("many ties");
+  for (int i = 0; i < n_; i += 3) x[i] = nan;
+  expect_same("some NaN");
+  for (int i = 0; i < n_; ++i) x[i] = i % 2 == 0 ? nan : -kInfinity;
+  expect_same("only NaN and -infinity");
+  x.assign(n_, nan);
+  expect_same("only NaN");
+  x.assign(n_, -kInfinity);
+  expect_same("only -infinity");
+  x[n_ - 1] = kInfinity;
+  expect_same("infinity");
+}
+
+TEST_P(VectorOpsTest, ExpSum) {
+  std::vector<float> x = RandomFloats(n_, 4);
+  for (float& value : x) value *= 8;
+  const float shift = truth_.max(x.data(), n_);
+  if (n_ > 2) x[1] = std::numeric_limits<float>::quiet_NaN();
+  if (n_ > 3) x[2] = -kInfinity;
+  // The last one: 0 times infinity is what the coldest temperature comes to.
+  for (const float scale : {1.0f, 0.1f, 3.4e38f}) {
+    for (const float least : {0.0f, 0.5f, 1.0f}) {
+      std::vector<float> expected(n_);
+      std::vector<float> y(n_ + 1, 7);
+      const double want = truth_.exp_sum(x.data(), shift, scale, least, expected.data(), n_);
+      const double sum = ops_.exp_sum(x.data(), shift, scale, least, y.data(), n_);
+      EXPECT_EQ(y.back(), 7);
+      // The exponent is rounded twice before it is raised to, and is 87 at most.
+      const double bound = kFewRoundings + 2 * 88 * testing::kF32Roundoff;
+      for (int i = 0; i < n_; ++i) {
+        // Whoever is that near to the border may fall to either side.
+        if (std::abs(expected[i] - least) <= bound * least && expected[i] != 1) continue;
+        EXPECT_NEAR(y[i], expected[i], bound * expected[i] + 1e-37) << i;
+      }
+      EXPECT_NEAR(sum, want, (bound + testing::DotErrorBound(n_, 1)) * want);
+    }
+  }
+}
+
+TEST_P(VectorOpsTest, FromHalvesIsExact) {
+  for (int first = 0; first < 1 << 16; first += n_) {
+    std::vector<uint16_t> x(n_);
+    for (int i = 0; i < n_; ++i) x[i] = static_cast<uint16_t>(first + i);
+    std::vector<float> expected(n_);
+    std::vector<float> y(n_ + 1, 7);
+    const auto expect_same = [&] {
+      EXPECT_EQ(y.back(), 7);
+      for (int i = 0; i < n_; ++i) {
+        if (std::isnan(expected[i])) {
+          EXPECT_TRUE(std::isnan(y[i])) << x[i];
+        } else {
+          EXPECT_EQ(std::memcmp(&y[i], &expected[i], sizeof(float)), 0) << x[i];
+        }
+      }
+    };
+    truth_.from_bf16(x.data(), expected.data(), n_);
+    ops_.from_bf16(x.data(), y.data(), n_);
+    expect_same();
+    truth_.from_f16(x.data(), expected.data(), n_);
+    ops_.from_f16(x.data(), y.data(), n_);
+    expect_same();
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Sizes, VectorOpsTest,
-                         ::testing::Values(1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 1000));
+                         ::testing::Values(1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 1000, 2500));
 
 // A query against cached blocks, block by block, is attention over all of them.
 TEST(AttendBlockTest, AgreesWithAttentionOverTheBlockTable) {

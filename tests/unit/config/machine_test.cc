@@ -5,7 +5,10 @@
 
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace sluice::config {
 namespace {
@@ -79,6 +82,99 @@ TEST_F(MachineTest, NamesTheProcessor) {
   Write("proc/cpuinfo", "processor\t: 0\nmodel name\t: A CPU @ 2.0: GHz \nflags\t: fpu\n");
   EXPECT_EQ(CpuName(root_), "A CPU @ 2.0: GHz");
 }
+
+TEST_F(MachineTest, AvailableMemoryIsTheLeastThatAnyoneLeaves) {
+  const std::pair<std::string, std::string> meminfo = {
+      "proc/meminfo", "MemTotal:  4096 kB\nMemAvailable:    1000 kB\nSwapFree: 1 kB"};
+  const std::pair<std::string, std::string> v2 = {"proc/self/cgroup", "0::/a/b"};
+  const std::pair<std::string, std::string> v1 = {"proc/self/cgroup", "4:memory:/a\n0::/"};
+  const std::string group = "sys/fs/cgroup/";
+  const std::string stat = "anon 5\ninactive_file 70\nactive_file 30\ntotal_inactive_file 7\n";
+  const struct {
+    const char* name;
+    std::vector<std::pair<std::string, std::string>> files;
+    int64_t want;
+  } cases[] = {
+      {"nothing known", {}, std::numeric_limits<int64_t>::max()},
+      {"no groups", {meminfo}, 1024000},
+      {"nonsense",
+       {{"proc/meminfo", "MemAvailable: much\nMemAvailable:"}},
+       std::numeric_limits<int64_t>::max()},
+      {"container",
+       {meminfo, {group + "memory.max", "5000"}, {group + "memory.current", "900"}},
+       4100},
+      {"no limit",
+       {meminfo, {group + "memory.max", "max"}, {group + "memory.current", "900"}},
+       1024000},
+      {"page cache counts as left",
+       {meminfo,
+        {group + "memory.max", "5000"},
+        {group + "memory.current", "900"},
+        {group + "memory.stat", stat}},
+       4200},
+      {"more cache than usage",
+       {meminfo,
+        {group + "memory.max", "5000"},
+        {group + "memory.current", "90"},
+        {group + "memory.stat", stat}},
+       5000},
+      {"beyond the limit",
+       {meminfo, {group + "memory.max", "5000"}, {group + "memory.current", "6000"}},
+       0},
+      {"memory.high",
+       {meminfo,
+        {group + "memory.max", "5000"},
+        {group + "memory.high", "4000"},
+        {group + "memory.current", "900"}},
+       3100},
+      {"a group above",
+       {meminfo,
+        v2,
+        {group + "a/memory.max", "3000"},
+        {group + "a/memory.current", "1000"},
+        {group + "a/b/memory.max", "9000"},
+        {group + "a/b/memory.current", "900"}},
+       2000},
+      {"own group",
+       {meminfo,
+        v2,
+        {group + "a/memory.max", "30000"},
+        {group + "a/memory.current", "1000"},
+        {group + "a/b/memory.max", "9000"},
+        {group + "a/b/memory.current", "900"}},
+       8100},
+      {"another's group", {meminfo, v2, {group + "c/memory.max", "1"}}, 1024000},
+      {"version 1",
+       {meminfo,
+        v1,
+        {group + "memory/a/memory.limit_in_bytes", "5000"},
+        {group + "memory/a/memory.usage_in_bytes", "900"},
+        {group + "memory/a/memory.stat", stat},
+        {group + "memory/memory.limit_in_bytes", "9223372036854771712"}},
+       4107},
+  };
+  for (const auto& c : cases) {
+    for (const auto& [path, text] : c.files) Write(path, text + "\n");
+    EXPECT_EQ(AvailableMemoryBytes(root_), c.want) << c.name;
+    fs::remove_all(root_);
+  }
+}
+
+TEST(CheckMemoryTest, RefusesWhatDoesNotFit) {
+  const MemoryNeed need = {
+      .weights = int64_t{5} << 30, .kv_cache = int64_t{1} << 30, .scratch = int64_t{1} << 29};
+  const int64_t sum = need.weights + need.kv_cache + need.scratch;
+  EXPECT_TRUE(CheckMemory(need, sum).ok());
+  const absl::Status status = CheckMemory(need, sum - (1 << 29));
+  EXPECT_TRUE(absl::IsResourceExhausted(status));
+  for (const char* part :
+       {"6.50 GiB", "weights 5.00 GiB", "KV cache 1.00 GiB", "scratch 0.50 GiB",
+        "6.00 GiB are available", "--weights=int8", "--weights=int4", "--kv_cache_bytes"}) {
+    EXPECT_NE(status.message().find(part), std::string::npos) << status << " lacks " << part;
+  }
+}
+
+TEST_F(MachineTest, ThisMachineHasMemory) { EXPECT_GT(AvailableMemoryBytes(), 1 << 20); }
 
 TEST_F(MachineTest, ThisMachineHasACore) {
   EXPECT_GE(UsablePhysicalCores(), 1);

@@ -10,6 +10,7 @@
 #include <random>
 #include <string>
 
+#include "model/memory_estimate.h"
 #include "support/f64_model.h"
 #include "support/model_session.h"
 #include "support/random_checkpoint.h"
@@ -320,6 +321,28 @@ TEST_F(RunnerTest, ImpossibleOptionsAreErrors) {
     change(options);
     EXPECT_EQ(CpuModelRunner::Create(checkpoint_, options).status().code(),
               absl::StatusCode::kInvalidArgument);
+  }
+}
+
+// Every variant, in every format that there are kernels for.
+TEST(MemoryEstimateTest, KnowsTheWeightsBeforeTheyArePacked) {
+  for (const Variant& variant : kVariants) {
+    for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBf16}) {
+      ModelConfig config = testing::SmallModelConfig();
+      variant.change(config);
+      const RandomCheckpoint checkpoint(config, variant.dtype, 1);
+      const CpuModelRunner::Options options = {
+          .weights = format, .kv_cache_bytes = 1 << 20, .max_step_tokens = 7};
+      const MemoryEstimate estimate = EstimateMemory(checkpoint, options);
+      auto runner = CpuModelRunner::Create(checkpoint, options);
+      if (absl::IsFailedPrecondition(runner.status())) continue;
+      ASSERT_TRUE(runner.ok()) << runner.status();
+      int64_t bytes = 0;
+      for (const auto& [kind, size] : (*runner)->load_info().weights.bytes) bytes += size;
+      EXPECT_EQ(estimate.weights, bytes) << variant.name;
+      EXPECT_EQ(estimate.kv_cache, 1 << 20);
+      EXPECT_GT(estimate.scratch, 0);
+    }
   }
 }
 

@@ -11,12 +11,20 @@
 #include <set>
 #include <vector>
 
+#include "kernels/kernel_set.h"
+
 namespace sluice::model {
 namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr int kDraws = 20000;
+
+const kernels::VectorOps& Ops() {
+  static const kernels::KernelSet* const kernels =
+      new kernels::KernelSet(kernels::SelectKernels(kernels::WeightFormat::kF32).value());
+  return *kernels->vector;
+}
 
 std::vector<float> LogitsOf(const std::vector<double>& probabilities) {
   std::vector<float> logits;
@@ -29,7 +37,7 @@ std::vector<float> LogitsOf(const std::vector<double>& probabilities) {
 // them but one time in a million.
 void ExpectDistribution(const std::vector<float>& logits, SamplingParams params,
                         const std::vector<double>& expected) {
-  Sampler sampler(static_cast<int>(logits.size()));
+  Sampler sampler(Ops(), static_cast<int>(logits.size()));
   std::vector<int> counts(logits.size());
   for (int position = 0; position < kDraws; ++position)
     ++counts[sampler.Sample(logits, params, position)];
@@ -60,7 +68,7 @@ TEST(PhiloxTest, IsUniformAndKeyed) {
 }
 
 TEST(SamplerTest, GreedyTakesTheBestTiesToTheLowestId) {
-  Sampler sampler(5);
+  Sampler sampler(Ops(), 5);
   EXPECT_EQ(sampler.Sample({{1, 3, 2, 3, 0}}, {}, 0), 1);
   EXPECT_EQ(sampler.Sample({{-1, -3, -2, -1, -9}}, {}, 0), 0);
 }
@@ -127,7 +135,7 @@ TEST(SamplerTest, TopPOverManyTokensAgreesWithSortingThemAll) {
       nucleus.insert(order[i]);
       sum += std::exp(double{logits[order[i]]});
     }
-    Sampler sampler(5000);
+    Sampler sampler(Ops(), 5000);
     for (int position = 0; position < 300; ++position) {
       const TokenId token =
           sampler.Sample(logits, {.temperature = 1, .top_p = top_p, .seed = 4}, position);
@@ -136,10 +144,63 @@ TEST(SamplerTest, TopPOverManyTokensAgreesWithSortingThemAll) {
   }
 }
 
+// More tokens than are summed in one go, with probabilities at the edges of what is.
+TEST(SamplerTest, DrawsFromALargeVocabulary) {
+  std::vector<double> p(3000, 0);
+  p[0] = 0.1;
+  p[1023] = 0.2;
+  p[1024] = 0.3;
+  p[2047] = 0.05;
+  p[2500] = 0.15;
+  p[2999] = 0.2;
+  ExpectDistribution(LogitsOf(p), {.temperature = 1, .seed = 5}, p);
+  ExpectDistribution(LogitsOf(p), {.temperature = 1, .top_k = 10, .top_p = 0.9999f, .seed = 6}, p);
+  p[2047] = 0;
+  for (double& x : p) x /= 0.95;
+  ExpectDistribution(LogitsOf(p), {.temperature = 1, .min_p = 0.2f, .seed = 7}, p);
+}
+
+// Among equals the nucleus takes the lower ids: half of them make up half of the probability.
+TEST(SamplerTest, TopPOverEqualTokensTakesTheLowerIds) {
+  const std::vector<float> logits(4096, -2.5f);
+  Sampler sampler(Ops(), 4096);
+  TokenId lowest = 4096;
+  TokenId highest = 0;
+  for (int position = 0; position < kDraws; ++position) {
+    const TokenId token = sampler.Sample(logits, {.temperature = 1, .top_p = 0.5f}, position);
+    lowest = std::min(lowest, token);
+    highest = std::max(highest, token);
+  }
+  EXPECT_LT(lowest, 20);
+  EXPECT_LT(highest, 2048);
+  EXPECT_GE(highest, 2028);
+}
+
+TEST(SamplerTest, TheBestOfManyAgreeWithSortingThemAll) {
+  std::mt19937 random(8);
+  for (const int size : {1, 63, 64, 65, 127, 500, 4000}) {
+    std::vector<float> logits(size);
+    // Few different values, so that there are many ties.
+    for (float& logit : logits) logit = static_cast<float>(random() % 50) - 60;
+    for (int i = 3; i < size; i += 7) logits[i] = -kInfinity;
+    std::vector<TokenId> order(size);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](TokenId a, TokenId b) { return logits[a] > logits[b]; });
+    Sampler sampler(Ops(), size);
+    for (const int n : {1, 2, 40, 63, 64, 100, 1000}) {
+      std::vector<TokenId> ids;
+      for (const auto& [id, logprob] : sampler.Logprob(logits, 0, n).top) ids.push_back(id);
+      const std::vector<TokenId> want(order.begin(), order.begin() + std::min(n, size));
+      EXPECT_EQ(ids, want) << n << " of " << size;
+    }
+  }
+}
+
 TEST(SamplerTest, SeedAndPositionAloneDecide) {
   std::vector<float> logits(1000, 0.0f);
-  Sampler one(1000);
-  Sampler other(1000);
+  Sampler one(Ops(), 1000);
+  Sampler other(Ops(), 1000);
   const SamplingParams params = {.temperature = 1, .seed = 99};
   std::vector<TokenId> tokens;
   for (int position = 0; position < 50; ++position)
@@ -161,7 +222,7 @@ TEST(SamplerTest, NanAndInfinityGiveAToken) {
                                                  {kInfinity, kNan, 0},
                                                  {1, -kInfinity, 1}};
   for (const std::vector<float>& logits : cases) {
-    Sampler sampler(3);
+    Sampler sampler(Ops(), 3);
     for (const SamplingParams& params :
          {SamplingParams{}, SamplingParams{.temperature = 1},
           SamplingParams{.temperature = 1, .top_k = 2, .top_p = 0.5f, .min_p = 0.1f}}) {
@@ -177,7 +238,7 @@ TEST(SamplerTest, NanAndInfinityGiveAToken) {
 
 TEST(SamplerTest, LogprobsAreOfTheUnmodifiedDistribution) {
   const std::vector<double> p = {0.1, 0.2, 0.3, 0.2, 0.2};
-  Sampler sampler(5);
+  Sampler sampler(Ops(), 5);
   const TokenLogprob result = sampler.Logprob(LogitsOf(p), 0, 4);
   EXPECT_EQ(result.token, 0);
   EXPECT_NEAR(result.logprob, std::log(0.1), 1e-6);
