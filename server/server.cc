@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -77,7 +78,10 @@ Server::Server(const config::ServerConfig& config, kernels::WeightFormat weights
     : config_(config),
       weights_(weights),
       facts_(std::move(facts)),
-      metrics_({.version = facts_.version, .compiler = kCompiler, .isa = facts_.isa}),
+      metrics_({.version = facts_.version,
+                .compiler = kCompiler,
+                .isa = facts_.isa,
+                .kernels = absl::StrJoin(facts_.kernels, "; ")}),
       active_calls_(config.max_active_requests),
       text_thread_(kMaxWaitingTexts),
       api_{facts_, base::Clock::System(), metrics_.requests(), slot_, active_calls_, text_thread_} {

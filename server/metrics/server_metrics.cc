@@ -184,7 +184,10 @@ struct ServerMetrics::State : prometheus::Collectable {
 
 ServerMetrics::ServerMetrics(const BuildInfo& build) : state_(std::make_shared<State>()) {
   AddGauge(state_->registry, "sluice_build_info", "What this server is; always 1.",
-           {{"version", build.version}, {"compiler", build.compiler}, {"isa", build.isa}})
+           {{"version", build.version},
+            {"compiler", build.compiler},
+            {"isa", build.isa},
+            {"kernels", build.kernels}})
       .Set(1);
 }
 

@@ -24,7 +24,8 @@ enum class ExpertMetrics { kPerExpert, kPerLayer, kOff };
 struct BuildInfo {
   std::string version;
   std::string compiler;
-  std::string isa;  // that the kernels use, such as "avx512_bf16"
+  std::string isa;      // that the kernels use, such as "avx512_bf16"
+  std::string kernels;  // those in use, and why better ones were declined
 };
 
 // Labels of model_info, and what is known once the model is loaded.

@@ -49,7 +49,8 @@ Page Parse(const std::string& text) {
   return page;
 }
 
-const BuildInfo kBuild = {.version = "1.2.3", .compiler = "g++ 12", .isa = "avx2"};
+const BuildInfo kBuild = {
+    .version = "1.2.3", .compiler = "g++ 12", .isa = "avx2", .kernels = "vector: avx2"};
 
 // Publishes one step of a layer with top-1 routing.
 void Publish(ExpertLoad& load, const std::vector<int32_t>& tokens) {
@@ -168,7 +169,8 @@ TEST(ServerMetricsTest, ReferencesLeadToTheirSeries) {
       {R"(sluice_model_load_seconds)", "1.5"},
       {R"(sluice_weights_bytes{kind="experts"})", "3000000001"},
       {R"(sluice_weights_bytes{kind="attention"})", "2"},
-      {R"(sluice_build_info{compiler="g++ 12",isa="avx2",version="1.2.3"})", "1"},
+      {R"(sluice_build_info{compiler="g++ 12",isa="avx2",kernels="vector: avx2",version="1.2.3"})",
+       "1"},
       {R"(sluice_model_info{family="mixtral",name="a \"quoted\"\\ name",weights="bf16"})", "1"},
       {R"(sluice_expert_tokens_total{layer="4",expert="0"})", "3"},
       {R"(sluice_expert_tokens_total{layer="4",expert="1"})", "1"},
