@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "kernels/onednn_brgemm.h"
@@ -81,34 +82,57 @@ absl::StatusOr<std::unique_ptr<TileKernel>> SelectMatmul(WeightFormat format,
   return kernel;
 }
 
-const VectorOps& SelectVectorOps(absl::string_view tier, const OneDnnIsa& isa,
-                                 std::vector<std::string>& report) {
-  struct Candidate {
-    absl::string_view name;
-    const VectorOps* ops;
-    bool supported;
-    absl::string_view needs;
-  };
-  const Candidate candidates[] = {
-      {"avx512", Avx512VectorOps(), isa.avx512, "AVX512_CORE"},
-      {"avx2", Avx2VectorOps(), isa.avx2 && __builtin_cpu_supports("fma"), "AVX2 and FMA"},
-  };
-  for (const Candidate& candidate : candidates) {
+// One of the implementations of a table of functions, best first.
+template <typename Table>
+struct Candidate {
+  absl::string_view name;
+  const Table* table;
+  bool supported;
+  absl::string_view needs;
+};
+
+// The first that is fit to run, or `reference`.
+template <typename Table>
+const Table& SelectTable(absl::string_view label, absl::Span<const Candidate<Table>> candidates,
+                         const Table& reference, absl::string_view tier, const OneDnnIsa& isa,
+                         std::vector<std::string>& report) {
+  for (const Candidate<Table>& candidate : candidates) {
     std::string declined;
     if (tier == kReference) {
       declined = "SLUICE_KERNELS=reference";
-    } else if (candidate.ops == nullptr) {
+    } else if (candidate.table == nullptr) {
       declined = "not built in";
     } else if (!candidate.supported) {
       declined = absl::StrCat("needs ", candidate.needs, ", and the kernels may use ", isa.name);
     } else {
-      report.push_back(absl::StrCat("vector: ", candidate.name));
-      return *candidate.ops;
+      report.push_back(absl::StrCat(label, ": ", candidate.name));
+      return *candidate.table;
     }
-    report.push_back(absl::StrCat("vector: ", candidate.name, " declined: ", declined));
+    report.push_back(absl::StrCat(label, ": ", candidate.name, " declined: ", declined));
   }
-  report.push_back("vector: reference");
-  return reference::ReferenceVectorOps();
+  report.push_back(absl::StrCat(label, ": reference"));
+  return reference;
+}
+
+const VectorOps& SelectVectorOps(absl::string_view tier, const OneDnnIsa& isa,
+                                 std::vector<std::string>& report) {
+  const Candidate<VectorOps> candidates[] = {
+      {"avx512", Avx512VectorOps(), isa.avx512, "AVX512_CORE"},
+      {"avx2", Avx2VectorOps(), isa.avx2 && __builtin_cpu_supports("fma"), "AVX2 and FMA"},
+  };
+  return SelectTable<VectorOps>("vector", candidates, reference::ReferenceVectorOps(), tier, isa,
+                                report);
+}
+
+const AttentionKernel& SelectAttention(absl::string_view tier, const OneDnnIsa& isa,
+                                       std::vector<std::string>& report) {
+  const Candidate<AttentionKernel> candidates[] = {
+      {"avx512_bf16", Avx512Bf16Attention(), isa.avx512 && isa.bf16, "AVX512_CORE_BF16"},
+      {"avx512", Avx512Attention(), isa.avx512, "AVX512_CORE"},
+      {"avx2", Avx2Attention(), isa.avx2 && __builtin_cpu_supports("fma"), "AVX2 and FMA"},
+  };
+  return SelectTable<AttentionKernel>("attention", candidates, reference::ReferenceAttention(),
+                                      tier, isa, report);
 }
 
 }  // namespace
@@ -119,6 +143,7 @@ absl::StatusOr<KernelSet> SelectKernels(WeightFormat format, absl::string_view t
   KernelSet set;
   set.isa = tier == kReference ? std::string(kReference) : isa.name;
   set.vector = &SelectVectorOps(tier, isa, set.report);
+  set.attention = &SelectAttention(tier, isa, set.report);
   ASSIGN_OR_RETURN(set.f32, SelectMatmul(WeightFormat::kF32, tier, set.report));
   if (format == WeightFormat::kBf16) {
     ASSIGN_OR_RETURN(set.bf16, SelectMatmul(WeightFormat::kBf16, tier, set.report));

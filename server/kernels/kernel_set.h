@@ -4,6 +4,7 @@
 //   matmul f32    onednn_brgemm_f32 (AVX2), reference
 //   matmul bf16   onednn_brgemm_bf16 (AVX512_BF16, AVX2_VNNI_2 or AMX), reference
 //   vector        avx512, avx2, reference
+//   attention     avx512_bf16, avx512, avx2, reference
 //
 // The environment variable SLUICE_KERNELS forces a tier; one that the processor (or
 // ONEDNN_MAX_CPU_ISA) does not allow is an error, never another tier:
@@ -21,6 +22,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "kernels/attention_kernel.h"
 #include "kernels/tile_kernel.h"
 #include "kernels/vector_ops.h"
 
@@ -32,6 +34,7 @@ struct KernelSet {
   // Null unless it was asked for.
   std::unique_ptr<TileKernel> bf16;
   const VectorOps* vector = nullptr;
+  const AttentionKernel* attention = nullptr;
   // One line for each kernel chosen and each one declined, e.g. "matmul bf16: onednn_brgemm_bf16".
   std::vector<std::string> report;
   // The widest instruction set that the kernels may use, e.g. "AVX512_CORE_BF16".

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "kernels/attention_kernel.h"
 #include "kernels/element_types.h"
 #include "kernels/paged_kv.h"
 #include "kernels/tile_kernel.h"
@@ -20,8 +21,9 @@ void Matmul(absl::Span<const float> x, const SourceView& w, absl::Span<float> y)
 // The same product from packed weights, as a TileKernel named "reference".
 std::unique_ptr<TileKernel> MakeTileKernel(WeightFormat format);
 
-// The table of vector_ops.h.
+// The tables of vector_ops.h and attention_kernel.h.
 const VectorOps& ReferenceVectorOps();
+const AttentionKernel& ReferenceAttention();
 
 // In place. A NaN anywhere makes all of them NaN.
 void Softmax(absl::Span<float> x);
