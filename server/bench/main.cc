@@ -62,9 +62,7 @@ absl::StatusOr<Report> Measure(const BenchOptions& options) {
                    model::Checkpoint::Open(options.model));
   const model::ModelConfig model_config = checkpoint->config();
   RETURN_IF_ERROR(CheckFits(workload, model_config.max_context));
-  const model::KvCache::Shape shape{.num_layers = model_config.num_layers(),
-                                    .num_kv_heads = model_config.attention.num_kv_heads,
-                                    .head_dim = model_config.attention.head_dim};
+  const auto shape = model::KvCache::Shape::Of(model_config, model::DefaultKvFormat(format));
   model::CpuModelRunner::Options runner_options;
   runner_options.weights = format;
   runner_options.num_threads = threads;

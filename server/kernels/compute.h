@@ -47,6 +47,7 @@ class Compute {
 
   const KernelSet& kernels() const { return kernels_; }
   const VectorOps& ops() const { return *kernels_.vector; }
+  const AttentionKernel& attention() const { return *kernels_.attention; }
   base::ThreadPool& pool() { return pool_; }
   Thread& thread(int index) { return threads_[index]; }
 

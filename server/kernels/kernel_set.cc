@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "kernels/onednn_brgemm.h"
@@ -169,6 +170,17 @@ absl::StatusOr<std::unique_ptr<TileKernel>> SelectMatmul(WeightFormat format,
   return kernel;
 }
 
+const AttentionKernel& SelectAttention(absl::string_view tier, const OneDnnIsa& isa,
+                                       std::vector<std::string>& report) {
+  const Candidate<AttentionKernel> candidates[] = {
+      {"avx512_bf16", Avx512Bf16Attention(), isa.avx512 && isa.bf16, "AVX512_CORE_BF16"},
+      {"avx512", Avx512Attention(), isa.avx512, "AVX512_CORE"},
+      {"avx2", Avx2Attention(), isa.avx2 && __builtin_cpu_supports("fma"), "AVX2 and FMA"},
+  };
+  return SelectOps("attention", candidates, reference::ReferenceAttention(), tier, isa.name,
+                   report);
+}
+
 }  // namespace
 
 absl::StatusOr<KernelSet> SelectKernels(WeightFormat format, absl::string_view tier) {
@@ -178,6 +190,7 @@ absl::StatusOr<KernelSet> SelectKernels(WeightFormat format, absl::string_view t
   set.format = format;
   set.isa = tier == kReference ? std::string(kReference) : isa.name;
   set.vector = &SelectVectorOps(tier, isa, set.report);
+  set.attention = &SelectAttention(tier, isa, set.report);
   if (IsQuantized(format)) set.quantized = &SelectQuantizedOps(tier, isa, set.report);
   ASSIGN_OR_RETURN(set.f32, SelectOneDnn(WeightFormat::kF32, tier, set.report));
   if (format != WeightFormat::kF32) {

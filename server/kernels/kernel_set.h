@@ -8,6 +8,7 @@
 //                 faster than those (AMX, or AVX2_VNNI without AVX512_VNNI); reference
 //   matmul int4   avx512_vnni_int4, avx2_int4, reference
 //   vector        avx512, avx2, reference
+//   attention     avx512_bf16, avx512, avx2, reference
 //
 // The environment variable SLUICE_KERNELS forces a tier; one that the processor (or
 // ONEDNN_MAX_CPU_ISA) does not allow is an error, never another tier:
@@ -26,6 +27,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "kernels/attention_kernel.h"
 #include "kernels/element_types.h"
 #include "kernels/quantized_ops.h"
 #include "kernels/tile_kernel.h"
@@ -42,6 +44,7 @@ struct KernelSet {
   std::unique_ptr<TileKernel> weights;
   const VectorOps* vector = nullptr;
   const QuantizedOps* quantized = nullptr;
+  const AttentionKernel* attention = nullptr;
   // One line for each kernel chosen and each one declined, e.g. "matmul bf16: onednn_brgemm_bf16".
   std::vector<std::string> report;
   // The widest instruction set that the kernels may use, e.g. "AVX512_CORE_BF16".

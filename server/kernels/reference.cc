@@ -292,27 +292,6 @@ float ExpSum(const float* x, float shift, float scale, float least, float* y, in
   return static_cast<float>(sum);
 }
 
-void AttendBlock(const float* q, const float* keys, const float* values, int head_dim, float scale,
-                 int first, int last, SoftmaxState* state, float* acc) {
-  float scores[kKvBlock];
-  float max = state->max;
-  for (int j = first; j < last; ++j) {
-    double sum = 0;
-    for (int d = 0; d < head_dim; ++d) sum += double{q[d]} * keys[d * kKvBlock + j];
-    scores[j] = static_cast<float>(sum * scale);
-    max = std::max(max, scores[j]);
-  }
-  const float correction = std::exp(state->max - max);
-  state->max = max;
-  state->sum *= correction;
-  for (int d = 0; d < head_dim; ++d) acc[d] *= correction;
-  for (int j = first; j < last; ++j) {
-    const float p = std::exp(scores[j] - max);
-    state->sum += p;
-    for (int d = 0; d < head_dim; ++d) acc[d] += p * values[j * head_dim + d];
-  }
-}
-
 }  // namespace
 
 void Matmul(absl::Span<const float> x, const SourceView& w, absl::Span<float> y) {
@@ -333,10 +312,9 @@ std::unique_ptr<TileKernel> MakeTileKernel(WeightFormat format) {
 }
 
 const VectorOps& ReferenceVectorOps() {
-  static const VectorOps ops = {"reference",    Dot,     RmsNorm,    SiluMul, SoftmaxInPlace,
-                                AddScaled,      AddRows, Scale,      Rotate,  TurnBf16,
-                                WidenBf16Pairs, ToBf16,  FromBf16,   FromF16, MaxOf,
-                                ArgMax,         ExpSum,  AttendBlock};
+  static const VectorOps ops = {"reference", Dot,     RmsNorm, SiluMul,  SoftmaxInPlace, AddScaled,
+                                AddRows,     Scale,   Rotate,  TurnBf16, WidenBf16Pairs, ToBf16,
+                                FromBf16,    FromF16, MaxOf,   ArgMax,   ExpSum};
   return ops;
 }
 
@@ -355,27 +333,6 @@ std::vector<int32_t> TopK(absl::Span<const float> probabilities, int k) {
                    [&](int32_t a, int32_t b) { return probabilities[a] > probabilities[b]; });
   ids.resize(k);
   return ids;
-}
-
-std::vector<float> Attend(const PagedKvView& kv, absl::Span<const int32_t> block_table, int kv_head,
-                          absl::Span<const float> q, int64_t position, int64_t window,
-                          float scale) {
-  const int64_t first = std::max<int64_t>(0, position - window + 1);
-  std::vector<float> scores;
-  for (int64_t j = first; j <= position; ++j) {
-    const float* keys = kv.keys(block_table[j / kKvBlock], kv_head);
-    double sum = 0;
-    for (int d = 0; d < kv.head_dim; ++d) sum += double{q[d]} * keys[d * kKvBlock + j % kKvBlock];
-    scores.push_back(static_cast<float>(sum * scale));
-  }
-  Softmax(absl::MakeSpan(scores));
-  std::vector<double> sums(kv.head_dim, 0);
-  for (int64_t j = first; j <= position; ++j) {
-    const float* values = kv.values(block_table[j / kKvBlock], kv_head);
-    for (int d = 0; d < kv.head_dim; ++d)
-      sums[d] += double{scores[j - first]} * values[j % kKvBlock * kv.head_dim + d];
-  }
-  return std::vector<float>(sums.begin(), sums.end());
 }
 
 }  // namespace sluice::kernels::reference

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "kernels/attention_kernel.h"
 #include "kernels/element_types.h"
 #include "kernels/paged_kv.h"
 #include "kernels/quantized_ops.h"
@@ -21,8 +22,9 @@ void Matmul(absl::Span<const float> x, const SourceView& w, absl::Span<float> y)
 // The same product from packed weights, as a TileKernel named "reference".
 std::unique_ptr<TileKernel> MakeTileKernel(WeightFormat format);
 
-// The table of vector_ops.h.
+// The tables of vector_ops.h and attention_kernel.h.
 const VectorOps& ReferenceVectorOps();
+const AttentionKernel& ReferenceAttention();
 
 // The table of quantized_ops.h. Its products are those of the dequantised numbers; its int4 scales
 // come from a finer search.

@@ -7,12 +7,6 @@
 
 namespace sluice::kernels {
 
-// The running state of one query row's softmax over the blocks seen so far (arXiv:2205.14135).
-struct SoftmaxState {
-  float max;
-  float sum;
-};
-
 // Pointers need no alignment; n >= 1. Arrays of one call do not overlap unless they are the same.
 struct VectorOps {
   const char* name;
@@ -63,12 +57,6 @@ struct VectorOps {
   // y[i] = e^((x[i] - shift) * scale), or 0 if that is NaN or less than `least`; returns the sum of
   // y, which may be x. REQUIRES: scale >= 0, finite.
   float (*exp_sum)(const float* x, float shift, float scale, float least, float* y, int64_t n);
-
-  // One query row meets positions [first, last) of one block of paged_kv.h: updates its softmax
-  // state and its unnormalised output acc [head_dim]. Positions outside are not read as values.
-  // Start with {-infinity, 0} and zeros. REQUIRES: 0 <= first < last <= kKvBlock.
-  void (*attend_block)(const float* q, const float* keys, const float* values, int head_dim,
-                       float scale, int first, int last, SoftmaxState* state, float* acc);
 };
 
 // Null if the program was not built for this instruction set.

@@ -5,7 +5,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "kernels/paged_kv.h"
 #include "kernels/vector_ops.h"
 #include "kernels/vectors.h"
 
@@ -245,52 +244,10 @@ void FromF16(const uint16_t* x, float* y, int64_t n) {
   if (i < n) StorePart(y + i, FromHalves(LoadHalves(x + i, n - i)), n - i);
 }
 
-void AttendBlock(const float* q, const float* keys, const float* values, int head_dim, float scale,
-                 int first, int last, SoftmaxState* state, float* acc) {
-  constexpr int kVecs = kKvBlock / kLanes;
-  Vec sums[4][kVecs] = {};
-  int d = 0;
-  for (; d + 4 <= head_dim; d += 4) {
-    for (int u = 0; u < 4; ++u) {
-      for (int v = 0; v < kVecs; ++v)
-        sums[u][v] += q[d + u] * Load(keys + (d + u) * kKvBlock + v * kLanes);
-    }
-  }
-  for (; d < head_dim; ++d) {
-    for (int v = 0; v < kVecs; ++v) sums[0][v] += q[d] * Load(keys + d * kKvBlock + v * kLanes);
-  }
-  float p[kKvBlock];
-  for (int v = 0; v < kVecs; ++v)
-    Store(p + v * kLanes, ((sums[0][v] + sums[1][v]) + (sums[2][v] + sums[3][v])) * scale);
-
-  float max = state->max;
-  for (int j = first; j < last; ++j) max = p[j] > max ? p[j] : max;
-  const float correction = state->max == max ? 1.0f : Exp(Set(state->max - max))[0];
-  for (int v = 0; v < kVecs; ++v) Store(p + v * kLanes, Exp(Load(p + v * kLanes) - max));
-
-  float sum = state->sum * correction;
-  for (int j = first; j < last; ++j) sum += p[j];
-  state->max = max;
-  state->sum = sum;
-
-  for (int i = 0; i < head_dim; i += kLanes) {
-    const int n = head_dim - i < kLanes ? head_dim - i : kLanes;
-    if (n == kLanes) {
-      Vec a = Load(acc + i) * correction;
-      for (int j = first; j < last; ++j) a += p[j] * Load(values + j * head_dim + i);
-      Store(acc + i, a);
-    } else {
-      Vec a = LoadPart(acc + i, n) * correction;
-      for (int j = first; j < last; ++j) a += p[j] * LoadPart(values + j * head_dim + i, n);
-      StorePart(acc + i, a, n);
-    }
-  }
-}
-
 constexpr VectorOps MakeVectorOps(const char* name) {
   return {name,     Dot,     RmsNorm, SiluMul,  Softmax,        AddScaled,
           AddRows,  Scale,   Rotate,  TurnBf16, WidenBf16Pairs, ToBf16,
-          FromBf16, FromF16, MaxOf,   ArgMax,   ExpSum,         AttendBlock};
+          FromBf16, FromF16, MaxOf,   ArgMax,   ExpSum};
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <cstring>
 #include <utility>
 
 #include "base/check.h"
@@ -11,15 +11,64 @@
 namespace sluice::model {
 namespace {
 
-// Query vectors (rows times the heads of a group) that meet one block of keys while it is in the
-// first-level cache.
-constexpr int64_t kTileQueries = 64;
+using kernels::AttentionPartial;
+using kernels::AttentionPartialAt;
+using kernels::AttentionPartialFloats;
+using kernels::AttentionTile;
+using kernels::KvFormat;
+
+// Query vectors (rows times the heads of a group) that meet a chunk of keys and values while it is
+// in the first-level cache.
+constexpr int64_t kTileQueries = 128;
+// Work items for each thread, so that one that falls behind holds nobody up for long.
+constexpr int64_t kItemsPerThread = 4;
+// Rows of partials, for each thread, of tiles whose spans are apart: on two threads enough for one
+// sequence of 32 heads and 32,768 positions, of 128 channels 1.2 MB.
+constexpr int64_t kPartialRowsPerThread = 1024;
+
+constexpr int64_t kNoWindow = kernels::kMaxAttentionWindow;
 
 // RMSNorm over each `size` elements with the same weight, or over all of them if it covers them.
 void Normalize(const kernels::VectorOps& ops, const std::vector<float>& weight, float eps, float* x,
                int64_t n) {
   const int64_t size = static_cast<int64_t>(weight.size());
   for (int64_t i = 0; i < n; i += size) ops.rms_norm(x + i, weight.data(), eps, x + i, size);
+}
+
+// The first position that a query at `position` sees.
+int64_t FirstSeen(int64_t position, int64_t window) {
+  return position < window ? 0 : position - window + 1;
+}
+
+// Where one position of a block goes. In both, slots behind it are cleared if it is the `last` of
+// its sequence: they may hold what another sequence left, and attention multiplies them by zero.
+void StoreF32(const float* k, const float* v, int head_dim, int channels, int64_t slot, bool last,
+              float* keys, float* values) {
+  for (int d = 0; d < head_dim; ++d) keys[d * kKvBlockTokens + slot] = k[d];
+  std::copy_n(v, head_dim, values + slot * channels);
+  if (last) {
+    std::fill_n(values + (slot + 1) * channels, (kKvBlockTokens - 1 - slot) * channels, 0.0f);
+  }
+}
+
+void StoreBf16(const uint16_t* k, const uint16_t* v, int head_dim, int channels, int64_t slot,
+               bool last, uint16_t* keys, uint16_t* values) {
+  for (int d = 0; d < head_dim; d += 2)
+    std::memcpy(keys + d * kKvBlockTokens + 2 * slot, k + d, 2 * sizeof(uint16_t));
+  uint16_t* line = values + slot / 2 * 2 * channels;
+  if (last && slot % 2 == 0) {
+    for (int d = 0; d < head_dim; ++d) {
+      line[2 * d] = v[d];
+      line[2 * d + 1] = 0;
+    }
+  } else {
+    for (int d = 0; d < head_dim; ++d) line[2 * d + slot % 2] = v[d];
+  }
+  if (last) {
+    const int64_t pairs = slot / 2 + 1;
+    std::fill_n(values + pairs * 2 * channels, (kKvBlockTokens - 2 * pairs) * channels,
+                uint16_t{0});
+  }
 }
 
 }  // namespace
@@ -34,32 +83,94 @@ absl::StatusOr<Attention> Attention::Create(const ModelConfig& config, kernels::
 
 Attention::Attention(const ModelConfig& config, kernels::Compute& compute, KvCache& cache,
                      RopeTable rope, int max_step_tokens, int max_step_sequences)
-    : config_(config), compute_(&compute), cache_(&cache), rope_(std::move(rope)) {
-  const int group = config.attention.num_heads / config.attention.num_kv_heads;
-  tile_rows_ = std::max<int64_t>(1, kTileQueries / group);
-  tiles_.reserve(max_step_tokens / tile_rows_ + max_step_sequences);
-  states_.resize(compute.pool().num_threads());
-  for (std::vector<kernels::SoftmaxState>& states : states_) states.reserve(tile_rows_ * group);
+    : config_(config),
+      compute_(&compute),
+      cache_(&cache),
+      rope_(std::move(rope)),
+      channels_(kernels::PaddedKvChannels(config.attention.head_dim)),
+      max_window_(0),
+      tile_rows_(std::max<int64_t>(1, kTileQueries / group())) {
+  for (size_t layer = 0; layer < config.layers.size(); ++layer)
+    max_window_ = std::max(max_window_, window(static_cast<int>(layer)));
+  const int num_threads = compute.pool().num_threads();
+  const int64_t queries = std::min<int64_t>(tile_rows_, max_step_tokens) * group();
+  const int64_t floats = AttentionPartialFloats(queries, channels_);
+  for (int thread = 0; thread < num_threads; ++thread) {
+    scratch_.push_back({kernels::AlignedBuffer<float>(queries * channels_),
+                        kernels::AlignedBuffer<float>(floats),
+                        kernels::AlignedBuffer<float>(floats)});
+    rounded_.emplace_back(2 * kv_size());
+  }
+  int64_t max_spans = 0;
+  if (num_threads > 1) {
+    const int64_t partial_rows = kPartialRowsPerThread * num_threads;
+    partials_ = kernels::AlignedBuffer<float>(AttentionPartialFloats(partial_rows, channels_));
+    max_spans = partial_rows / config.attention.num_heads;
+  }
+  const int64_t max_tiles = max_step_tokens / tile_rows_ + max_step_sequences;
+  tiles_.reserve(max_tiles);
+  split_tiles_.reserve(max_tiles);
+  items_.reserve(max_tiles + max_spans);
+}
+
+int64_t Attention::window(int layer) const {
+  return std::min<int64_t>(config_.layers[layer].sliding_window.value_or(kNoWindow), kNoWindow);
+}
+
+int64_t Attention::partial_floats(const QueryTile& tile) const {
+  return AttentionPartialFloats(tile.num_rows * group(), channels_);
 }
 
 void Attention::BeginStep(const StepBatch& batch) {
   batch_ = &batch;
   rope_.Extend(batch.max_position + 1);
   tiles_.clear();
+  int64_t total = 0;
   for (size_t s = 0; s < batch.sequences.size(); ++s) {
     const int64_t first = batch.first_rows[s];
     const int64_t end = first + static_cast<int64_t>(batch.sequences[s].tokens.size());
-    for (int64_t row = first; row < end; row += tile_rows_)
-      tiles_.push_back({static_cast<int32_t>(s), row, std::min(tile_rows_, end - row)});
+    for (int64_t row = first; row < end; row += tile_rows_) {
+      const int64_t num_rows = std::min(tile_rows_, end - row);
+      const int64_t first_position = FirstSeen(batch.position[row], max_window_);
+      const int64_t last_position = batch.position[row + num_rows - 1];
+      const int64_t cost = num_rows * (last_position + 1 - first_position);
+      total += cost;
+      tiles_.push_back({static_cast<int32_t>(s), row, num_rows,
+                        first_position / kernels::kAttentionSpan,
+                        last_position / kernels::kAttentionSpan + 1, cost, std::nullopt});
+    }
   }
+
+  const int kv_heads = config_.attention.num_kv_heads;
+  const int64_t shares = kItemsPerThread * compute_->pool().num_threads();
+  int64_t used = 0;
+  items_.clear();
+  split_tiles_.clear();
+  for (size_t t = 0; t < tiles_.size(); ++t) {
+    QueryTile& tile = tiles_[t];
+    const int64_t spans = tile.last_span - tile.first_span;
+    const int64_t floats = spans * kv_heads * partial_floats(tile);
+    const bool split = spans > 1 && tile.cost * shares > total * kv_heads &&
+                       used + floats <= static_cast<int64_t>(partials_.size());
+    if (!split) {
+      items_.push_back({static_cast<int32_t>(t), std::nullopt, tile.cost});
+      continue;
+    }
+    tile.partials = used;
+    used += floats;
+    split_tiles_.push_back(static_cast<int32_t>(t));
+    for (int64_t span = tile.first_span; span < tile.last_span; ++span)
+      items_.push_back({static_cast<int32_t>(t), span, tile.cost / spans});
+  }
+  // The last tile of a long prompt sees the most; begun last, it would leave the others waiting.
+  std::sort(items_.begin(), items_.end(),
+            [](const WorkItem& a, const WorkItem& b) { return a.cost > b.cost; });
 }
 
 void Attention::StoreKeysAndValues(int layer, const LayerWeights& weights, float* qkv) {
   const AttentionConfig& attention = config_.attention;
-  const int head_dim = attention.head_dim;
   const kernels::VectorOps& ops = compute_->ops();
-  const kernels::PagedKvView kv = cache_->layer(layer);
-  compute_->ForRows(batch_->num_rows(), [&](int64_t row, int) {
+  compute_->ForRows(batch_->num_rows(), [&](int64_t row, int thread) {
     float* q = qkv + row * qkv_size();
     float* k = q + q_size();
     float* v = k + kv_size();
@@ -71,74 +182,114 @@ void Attention::StoreKeysAndValues(int layer, const LayerWeights& weights, float
     }
     const int64_t position = batch_->position[row];
     // Queries and keys lie side by side, and so do their heads.
-    for (int64_t head = 0; head < attention.num_heads + attention.num_kv_heads; ++head)
-      ops.rotate(q + head * head_dim, rope_.cos(position), rope_.sin(position), rope_.half());
-
-    const SequenceStep& sequence = batch_->sequences[batch_->sequence[row]];
-    const BlockId block = sequence.block_table[position / kKvBlockTokens];
-    DCHECK(block >= 0 && block < cache_->num_blocks());
-    const int64_t slot = position % kKvBlockTokens;
-    for (int head = 0; head < attention.num_kv_heads; ++head) {
-      float* keys = kv.keys(block, head);
-      for (int d = 0; d < head_dim; ++d) keys[d * kKvBlockTokens + slot] = k[head * head_dim + d];
-      std::copy_n(v + head * head_dim, head_dim, kv.values(block, head) + slot * head_dim);
+    for (int64_t head = 0; head < attention.num_heads + attention.num_kv_heads; ++head) {
+      ops.rotate(q + head * attention.head_dim, rope_.cos(position), rope_.sin(position),
+                 rope_.half());
     }
+    StoreRow(layer, row, k, v, thread);
   });
+}
+
+void Attention::StoreRow(int layer, int64_t row, const float* k, const float* v, int thread) {
+  const int head_dim = config_.attention.head_dim;
+  const kernels::PagedKvView kv = cache_->layer(layer);
+  const SequenceStep& sequence = batch_->sequences[batch_->sequence[row]];
+  const int64_t position = batch_->position[row];
+  const BlockId block = sequence.block_table[position / kKvBlockTokens];
+  DCHECK(block >= 0 && block < cache_->num_blocks());
+  const int64_t slot = position % kKvBlockTokens;
+  const bool last =
+      position + 1 == sequence.first_position + static_cast<int64_t>(sequence.tokens.size());
+  uint16_t* rounded = rounded_[thread].data();
+  if (kv.format == KvFormat::kBf16) compute_->ops().to_bf16(k, rounded, 2 * kv_size());
+  for (int head = 0; head < config_.attention.num_kv_heads; ++head) {
+    const int64_t offset = int64_t{head} * head_dim;
+    std::byte* keys = kv.keys(block, head);
+    std::byte* values = kv.values(block, head);
+    if (kv.format == KvFormat::kF32) {
+      StoreF32(k + offset, v + offset, head_dim, channels_, slot, last,
+               reinterpret_cast<float*>(keys), reinterpret_cast<float*>(values));
+    } else {
+      StoreBf16(rounded + offset, rounded + kv_size() + offset, head_dim, channels_, slot, last,
+                reinterpret_cast<uint16_t*>(keys), reinterpret_cast<uint16_t*>(values));
+    }
+  }
+}
+
+AttentionTile Attention::KernelTile(int layer, const QueryTile& tile, int kv_head,
+                                    const float* qkv) const {
+  const int head_dim = config_.attention.head_dim;
+  const kernels::PagedKvView kv = cache_->layer(layer);
+  return {.format = kv.format,
+          .head = kv.keys(0, kv_head),
+          .block_stride = kv.block_stride,
+          .values_offset = kernels::KvBytes(kv.format, head_dim),
+          .head_dim = head_dim,
+          .channels = channels_,
+          .block_table = batch_->sequences[tile.sequence].block_table.data(),
+          .q = qkv + tile.first_row * qkv_size() + int64_t{kv_head} * group() * head_dim,
+          .token_stride = qkv_size(),
+          .num_tokens = static_cast<int>(tile.num_rows),
+          .group = group(),
+          .first_position = batch_->position[tile.first_row],
+          .window = window(layer),
+          .scale = 1.0f / std::sqrt(static_cast<float>(head_dim))};
+}
+
+AttentionPartial Attention::Partial(const QueryTile& tile, int64_t span, int kv_head) {
+  const int64_t index = (span - tile.first_span) * config_.attention.num_kv_heads + kv_head;
+  return AttentionPartialAt(partials_.data() + *tile.partials + index * partial_floats(tile),
+                            tile.num_rows * group(), channels_);
 }
 
 void Attention::Attend(int layer, const float* qkv, float* out) {
   const int kv_heads = config_.attention.num_kv_heads;
-  compute_->pool().ParallelFor(static_cast<int64_t>(tiles_.size()) * kv_heads, [&](int64_t item,
-                                                                                   int thread) {
-    AttendTile(layer, tiles_[item / kv_heads], static_cast<int>(item % kv_heads), thread, qkv, out);
+  base::ThreadPool& pool = compute_->pool();
+  pool.ParallelFor(static_cast<int64_t>(items_.size()) * kv_heads, [&](int64_t i, int thread) {
+    RunItem(layer, items_[i / kv_heads], static_cast<int>(i % kv_heads), thread, qkv, out);
+  });
+  pool.ParallelFor(static_cast<int64_t>(split_tiles_.size()) * kv_heads, [&](int64_t i, int) {
+    MergeSpans(tiles_[split_tiles_[i / kv_heads]], static_cast<int>(i % kv_heads), out);
   });
 }
 
-void Attention::AttendTile(int layer, const QueryTile& tile, int kv_head, int thread,
-                           const float* qkv, float* out) {
-  const int head_dim = config_.attention.head_dim;
-  const int group = config_.attention.num_heads / config_.attention.num_kv_heads;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-  const int64_t window =
-      config_.layers[layer].sliding_window.value_or(std::numeric_limits<int64_t>::max());
-  const kernels::VectorOps& ops = compute_->ops();
-  const kernels::PagedKvView kv = cache_->layer(layer);
-  const absl::Span<const BlockId> block_table = batch_->sequences[tile.sequence].block_table;
-  std::vector<kernels::SoftmaxState>& states = states_[thread];
-  states.assign(tile.num_rows * group, {-std::numeric_limits<float>::infinity(), 0.0f});
-  for (int64_t r = 0; r < tile.num_rows; ++r) {
-    float* heads = out + (tile.first_row + r) * q_size() + int64_t{kv_head} * group * head_dim;
-    std::fill_n(heads, int64_t{group} * head_dim, 0.0f);  // the unnormalised sums gather in `out`
+void Attention::RunItem(int layer, const WorkItem& item, int kv_head, int thread, const float* qkv,
+                        float* out) {
+  const kernels::AttentionKernel& kernel = compute_->attention();
+  const QueryTile& tile = tiles_[item.tile];
+  const AttentionTile work = KernelTile(layer, tile, kv_head, qkv);
+  Scratch& scratch = scratch_[thread];
+  const int64_t rows = tile.num_rows * group();
+  const kernels::AttentionScratch memory = {
+      .queries = scratch.queries.data(),
+      .span = AttentionPartialAt(scratch.span.data(), rows, channels_)};
+  if (item.span.has_value()) {
+    kernel.attend(work, *item.span, *item.span + 1, memory, Partial(tile, *item.span, kv_head));
+    return;
   }
+  const int64_t first_span = FirstSeen(work.first_position, work.window) / kernels::kAttentionSpan;
+  const AttentionPartial result = AttentionPartialAt(scratch.result.data(), rows, channels_);
+  kernel.attend(work, first_span, tile.last_span, memory, result);
+  Finish(tile, kv_head, result, out);
+}
 
-  const int64_t first_position = batch_->position[tile.first_row];
-  const int64_t last_position = first_position + tile.num_rows - 1;
-  const auto window_begin = [&](int64_t position) {
-    return position < window ? 0 : position - window + 1;
-  };
-  for (int64_t block = window_begin(first_position) / kKvBlockTokens;
-       block <= last_position / kKvBlockTokens; ++block) {
-    const float* keys = kv.keys(block_table[block], kv_head);
-    const float* values = kv.values(block_table[block], kv_head);
-    const int64_t block_begin = block * kKvBlockTokens;
-    for (int64_t r = 0; r < tile.num_rows; ++r) {
-      const int64_t position = first_position + r;
-      const int64_t first = std::max<int64_t>(0, window_begin(position) - block_begin);
-      const int64_t last = std::min<int64_t>(kKvBlockTokens, position + 1 - block_begin);
-      if (first >= last) continue;
-      for (int head = 0; head < group; ++head) {
-        const int64_t offset = int64_t{kv_head * group + head} * head_dim;
-        ops.attend_block(qkv + (tile.first_row + r) * qkv_size() + offset, keys, values, head_dim,
-                         scale, static_cast<int>(first), static_cast<int>(last),
-                         &states[r * group + head], out + (tile.first_row + r) * q_size() + offset);
-      }
-    }
+void Attention::MergeSpans(const QueryTile& tile, int kv_head, float* out) {
+  const AttentionPartial result = Partial(tile, tile.first_span, kv_head);
+  for (int64_t span = tile.first_span + 1; span < tile.last_span; ++span) {
+    compute_->attention().merge(tile.num_rows * group(), channels_, Partial(tile, span, kv_head),
+                                result);
   }
+  Finish(tile, kv_head, result, out);
+}
+
+void Attention::Finish(const QueryTile& tile, int kv_head, const AttentionPartial& partial,
+                       float* out) const {
+  const int head_dim = config_.attention.head_dim;
   for (int64_t r = 0; r < tile.num_rows; ++r) {
-    for (int head = 0; head < group; ++head) {
-      float* sums =
-          out + (tile.first_row + r) * q_size() + int64_t{kv_head * group + head} * head_dim;
-      ops.scale(1.0f / states[r * group + head].sum, sums, sums, head_dim);
+    for (int head = 0; head < group(); ++head) {
+      compute_->attention().finish(
+          partial, r * group() + head, channels_, head_dim,
+          out + (tile.first_row + r) * q_size() + (int64_t{kv_head} * group() + head) * head_dim);
     }
   }
 }

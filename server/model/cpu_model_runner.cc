@@ -22,10 +22,9 @@ absl::Status CheckOptions(const CpuModelRunner::Options& options) {
   return absl::OkStatus();
 }
 
-KvCache::Shape CacheShape(const ModelConfig& config) {
-  return {.num_layers = config.num_layers(),
-          .num_kv_heads = config.attention.num_kv_heads,
-          .head_dim = config.attention.head_dim};
+KvCache::Shape CacheShape(const ModelConfig& config, const CpuModelRunner::Options& options) {
+  return KvCache::Shape::Of(config,
+                            options.kv_cache_format.value_or(DefaultKvFormat(options.weights)));
 }
 
 // The inner dimensions of all products.
@@ -54,7 +53,8 @@ absl::StatusOr<std::unique_ptr<CpuModelRunner>> CpuModelRunner::Create(const Che
     RETURN_IF_ERROR(kernels.matmul(options.weights).Prepare(k));
   }
   RETURN_IF_ERROR(kernels.f32->Prepare(config.hidden_size));  // the router
-  ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(CacheShape(config), options.kv_cache_bytes));
+  ASSIGN_OR_RETURN(KvCache cache,
+                   KvCache::Create(CacheShape(config, options), options.kv_cache_bytes));
   std::unique_ptr<CpuModelRunner> runner(
       new CpuModelRunner(checkpoint, options, std::move(kernels), std::move(cache)));
   ASSIGN_OR_RETURN(runner->weights_,
@@ -98,7 +98,8 @@ CpuModelRunner::CpuModelRunner(const Checkpoint& checkpoint, const Options& opti
   load_info_.kernels = kernels_.report;
   load_info_.isa = kernels_.isa;
   load_info_.num_kv_blocks = cache_.num_blocks();
-  load_info_.kv_block_bytes = CacheShape(config_).block_bytes();
+  load_info_.kv_block_bytes = cache_.shape().block_bytes();
+  load_info_.kv_cache_format = cache_.shape().format;
 }
 
 absl::Span<const SequenceResult> CpuModelRunner::Run(absl::Span<const SequenceStep> batch) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,11 +29,12 @@ class CpuModelRunner : public ModelRunner {
  public:
   struct Options {
     kernels::WeightFormat weights = kernels::WeightFormat::kF32;
-    int num_threads = 1;          // the caller of Run among them
-    int64_t kv_cache_bytes = 0;   // at least one block
-    int max_step_tokens = 512;    // at least 1
-    int max_step_sequences = 64;  // at least 1
-    bool pin = false;             // pin the threads to processors, the caller of Run too
+    int num_threads = 1;                               // the caller of Run among them
+    int64_t kv_cache_bytes = 0;                        // at least one block
+    std::optional<kernels::KvFormat> kv_cache_format;  // DefaultKvFormat(weights) if not set
+    int max_step_tokens = 512;                         // at least 1
+    int max_step_sequences = 64;                       // at least 1
+    bool pin = false;  // pin the threads to processors, the caller of Run too
   };
 
   // For the log, the metrics and GetServerInfo.
@@ -44,6 +46,7 @@ class CpuModelRunner : public ModelRunner {
     std::string isa;
     int num_kv_blocks = 0;
     int64_t kv_block_bytes = 0;
+    kernels::KvFormat kv_cache_format = kernels::KvFormat::kBf16;
   };
 
   // Packs the weights and makes every kernel. The checkpoint is not needed afterwards.

@@ -1,7 +1,7 @@
 // KvCache: the keys and values of all sequences, in blocks of kKvBlockTokens positions that are
 // handed out one by one.
 //
-//   [block][layer][kv head] { keys f32 [head_dim][16], values f32 [16][head_dim] }
+//   [block][layer][kv head] { keys, values }, as kernels/paged_kv.h draws them
 //
 // All layers of a block lie together, so the memory that is touched grows with the blocks in use.
 #pragma once
@@ -11,12 +11,20 @@
 
 #include "absl/status/statusor.h"
 #include "base/mapped_memory.h"
+#include "kernels/element_types.h"
 #include "kernels/paged_kv.h"
+#include "model/config.h"
 #include "model/model_runner.h"
 
 namespace sluice::model {
 
 static_assert(kKvBlockTokens == kernels::kKvBlock);
+
+// f32 beside f32 weights, which stand for exactness; otherwise bf16.
+constexpr kernels::KvFormat DefaultKvFormat(kernels::WeightFormat weights) {
+  return weights == kernels::WeightFormat::kF32 ? kernels::KvFormat::kF32
+                                                : kernels::KvFormat::kBf16;
+}
 
 // Movable. Different blocks may be written from different threads.
 class KvCache {
@@ -25,11 +33,18 @@ class KvCache {
     int num_layers = 0;
     int num_kv_heads = 0;
     int head_dim = 0;
+    kernels::KvFormat format = kernels::KvFormat::kBf16;
 
-    // Bytes of one block, all layers.
-    int64_t block_bytes() const {
-      return int64_t{2} * num_layers * num_kv_heads * head_dim * kKvBlockTokens * sizeof(float);
+    static Shape Of(const ModelConfig& config, kernels::KvFormat format) {
+      return {.num_layers = config.num_layers(),
+              .num_kv_heads = config.attention.num_kv_heads,
+              .head_dim = config.attention.head_dim,
+              .format = format};
     }
+
+    // Bytes of one block, of one layer and of all of them.
+    int64_t layer_bytes() const { return 2 * num_kv_heads * kernels::KvBytes(format, head_dim); }
+    int64_t block_bytes() const { return num_layers * layer_bytes(); }
   };
 
   // As many blocks as `bytes` hold, reserved now and given memory when first written.
@@ -38,12 +53,13 @@ class KvCache {
   static absl::StatusOr<KvCache> Create(const Shape& shape, int64_t bytes);
 
   int num_blocks() const { return num_blocks_; }
+  const Shape& shape() const { return shape_; }
 
   kernels::PagedKvView layer(int layer) {
-    return {.data = reinterpret_cast<float*>(memory_.data()) +
-                    layer * int64_t{2} * shape_.num_kv_heads * shape_.head_dim * kKvBlockTokens,
-            .block_stride = shape_.block_bytes() / static_cast<int64_t>(sizeof(float)),
-            .head_dim = shape_.head_dim};
+    return {.data = memory_.data() + layer * shape_.layer_bytes(),
+            .block_stride = shape_.block_bytes(),
+            .head_dim = shape_.head_dim,
+            .format = shape_.format};
   }
 
  private:

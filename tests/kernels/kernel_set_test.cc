@@ -23,24 +23,28 @@ TEST(KernelSetTest, RunsWhatTheTierPromises) {
   const std::string tier = Tier();
   std::string matmul = "onednn_brgemm_f32";
   std::string vector = isa.avx512 ? "avx512" : "avx2";
+  std::string attention = isa.avx512 && isa.bf16 ? "avx512_bf16" : vector;
   bool bf16 = isa.bf16;
   if (tier == "reference") {
-    matmul = vector = "reference";
+    matmul = vector = attention = "reference";
     bf16 = true;
   } else if (tier == "avx2") {
-    vector = "avx2";
+    vector = attention = "avx2";
     bf16 = false;
   } else if (tier == "avx512") {
-    vector = "avx512";
+    vector = attention = "avx512";
     bf16 = false;
   } else if (tier == "avx512_bf16") {
     vector = "avx512";
+    attention = "avx512_bf16";
     bf16 = true;
   }
   EXPECT_EQ(kernels.f32->name(), matmul);
   EXPECT_EQ(kernels.vector->name, vector);
   EXPECT_THAT(kernels.report, Contains("matmul f32: " + matmul));
   EXPECT_THAT(kernels.report, Contains("vector: " + vector));
+  EXPECT_EQ(kernels.attention->name, attention);
+  EXPECT_THAT(kernels.report, Contains("attention: " + attention));
   ASSERT_EQ(kernels.bf16 != nullptr, bf16);
   if (bf16) {
     EXPECT_EQ(kernels.bf16->name(), tier == "reference" ? "reference" : "onednn_brgemm_bf16");
@@ -52,6 +56,7 @@ TEST(KernelSetTest, OnednnsEffectiveIsaIsObeyed) {
   if (max == nullptr || std::string(max) != "AVX2") GTEST_SKIP() << "run with that variable only";
   EXPECT_EQ(GetOneDnnIsa().name, "AVX2");
   EXPECT_STREQ(TestKernels().vector->name, "avx2");
+  EXPECT_STREQ(TestKernels().attention->name, "avx2");
   EXPECT_FALSE(SelectKernels(WeightFormat::kF32, "avx512").ok());
 }
 
@@ -61,6 +66,8 @@ TEST(KernelSetTest, DeclinedKernelsAreReportedWithAReason) {
   EXPECT_THAT(reference->report,
               Contains("matmul bf16: onednn_brgemm_bf16 declined: SLUICE_KERNELS=reference"));
   EXPECT_THAT(reference->report, Contains("matmul bf16: reference"));
+  EXPECT_THAT(reference->report,
+              Contains("attention: avx512_bf16 declined: SLUICE_KERNELS=reference"));
 }
 
 TEST(KernelSetTest, Bf16WithoutInstructionsForItIsAnErrorThatNamesTheWayOut) {

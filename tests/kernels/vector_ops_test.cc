@@ -206,46 +206,5 @@ TEST_P(VectorOpsTest, FromHalvesIsExact) {
 INSTANTIATE_TEST_SUITE_P(Sizes, VectorOpsTest,
                          ::testing::Values(1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 1000, 2500));
 
-// A query against cached blocks, block by block, is attention over all of them.
-TEST(AttendBlockTest, AgreesWithAttentionOverTheBlockTable) {
-  const VectorOps& ops = *TestKernels().vector;
-  for (const int head_dim : {1, 2, 6, 10, 16, 24, 33, 64, 128}) {
-    for (const int64_t window : {int64_t{1}, int64_t{5}, int64_t{16}, int64_t{40}, int64_t{1000}}) {
-      constexpr int kHeads = 3;
-      constexpr int kBlocks = 5;
-      const int64_t stride = int64_t{kHeads} * 2 * head_dim * kKvBlock;
-      std::vector<float> cache = RandomFloats(kBlocks * stride, head_dim);
-      const PagedKvView kv{cache.data(), stride, head_dim};
-      const std::vector<int32_t> table = {3, 0, 4, 1};
-      const std::vector<float> q = RandomFloats(head_dim, 7);
-      const float scale = 1 / std::sqrt(static_cast<float>(head_dim));
-      for (const int64_t position : {0, 1, 15, 16, 17, 47, 63}) {
-        // What lies beyond the position is another sequence's or nobody's.
-        const std::vector<float> saved = cache;
-        for (int64_t j = position + 1; j < 64; ++j) {
-          for (int d = 0; d < head_dim; ++d)
-            kv.values(table[j / kKvBlock], 2)[j % kKvBlock * head_dim + d] = kInfinity;
-        }
-        SoftmaxState state{-kInfinity, 0};
-        std::vector<float> acc(head_dim, 0);
-        const int64_t begin = std::max<int64_t>(0, position - window + 1);
-        for (int64_t block = begin / kKvBlock; block <= position / kKvBlock; ++block) {
-          const int64_t base = block * kKvBlock;
-          ops.attend_block(q.data(), kv.keys(table[block], 2), kv.values(table[block], 2), head_dim,
-                           scale, static_cast<int>(std::max<int64_t>(0, begin - base)),
-                           static_cast<int>(std::min<int64_t>(kKvBlock, position + 1 - base)),
-                           &state, acc.data());
-        }
-        const std::vector<float> expected =
-            reference::Attend(kv, table, 2, q, position, window, scale);
-        for (int d = 0; d < head_dim; ++d)
-          ASSERT_NEAR(acc[d] / state.sum, expected[d], 2e-6 * std::sqrt(head_dim) + 2e-6)
-              << "head_dim " << head_dim << ", window " << window << ", position " << position;
-        cache = saved;
-      }
-    }
-  }
-}
-
 }  // namespace
 }  // namespace sluice::kernels

@@ -145,6 +145,9 @@ void F64Model::Attend(const Layer& layer, int index, std::vector<Vector>& x) con
     }
     Rotate(q, static_cast<int64_t>(t));
     Rotate(k, static_cast<int64_t>(t));
+    for (Vector* vector : {&q, &k, &v}) {
+      for (double& value : *vector) value = Round(value);
+    }
     queries.push_back(std::move(q));
     keys.push_back(std::move(k));
     values.push_back(std::move(v));
@@ -167,7 +170,7 @@ void F64Model::Attend(const Layer& layer, int index, std::vector<Vector>& x) con
       const double sum = std::accumulate(p.begin(), p.end(), 0.0);
       for (int64_t j = first; j <= t; ++j) {
         for (int d = 0; d < head_dim; ++d)
-          mixed[head * head_dim + d] += p[j - first] / sum * values[j][from + d];
+          mixed[head * head_dim + d] += Round(p[j - first]) / sum * values[j][from + d];
       }
     }
     add(x[t], Product(layer.o, mixed));

@@ -16,7 +16,9 @@ class F64Model {
  public:
   enum class Rounding {
     kNone,
-    kBf16,  // every weight and activation of a product, as the engine does with bf16 weights
+    // Every weight and activation of a product, as the engine does with bf16 weights; keys and
+    // values in the cache, and what meets them.
+    kBf16,
   };
 
   F64Model(const model::Checkpoint& checkpoint, Rounding rounding);

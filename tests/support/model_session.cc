@@ -15,15 +15,18 @@ constexpr int kNumBlocks = 512;
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ModelSession>> ModelSession::Create(
-    const model::Checkpoint& checkpoint, kernels::WeightFormat format, int num_threads) {
+    const model::Checkpoint& checkpoint, kernels::WeightFormat format, int num_threads,
+    std::optional<kernels::KvFormat> kv_format) {
   const model::ModelConfig& config = checkpoint.config();
-  const int64_t block_bytes = int64_t{2} * 4 * config.num_layers() * config.attention.num_kv_heads *
-                              config.attention.head_dim * model::kKvBlockTokens;
+  const int64_t block_bytes =
+      model::KvCache::Shape::Of(config, kv_format.value_or(model::DefaultKvFormat(format)))
+          .block_bytes();
   auto session = std::make_unique<ModelSession>();
   ASSIGN_OR_RETURN(session->runner_, model::CpuModelRunner::Create(
                                          checkpoint, {.weights = format,
                                                       .num_threads = num_threads,
                                                       .kv_cache_bytes = kNumBlocks * block_bytes,
+                                                      .kv_cache_format = kv_format,
                                                       .max_step_tokens = 256,
                                                       .max_step_sequences = 32}));
   session->runner_->set_observer(session.get());

@@ -26,9 +26,9 @@ class ModelSession : private model::StepObserver {
     const std::vector<std::vector<int32_t>>* forced_experts = nullptr;
   };
 
-  static absl::StatusOr<std::unique_ptr<ModelSession>> Create(const model::Checkpoint& checkpoint,
-                                                              kernels::WeightFormat format,
-                                                              int num_threads = 2);
+  static absl::StatusOr<std::unique_ptr<ModelSession>> Create(
+      const model::Checkpoint& checkpoint, kernels::WeightFormat format, int num_threads = 2,
+      std::optional<kernels::KvFormat> kv_format = std::nullopt);
 
   model::CpuModelRunner& runner() { return *runner_; }
 

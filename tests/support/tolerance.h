@@ -43,12 +43,14 @@ inline constexpr double kF32LogitsNmse = (250 * 1e-6) * (250 * 1e-6);
 
 // Logits with bf16 weights against the truth. What bf16 costs is known exactly: every weight and
 // every activation that enters a product is rounded, once, with a relative error of at most
-// kBf16Roundoff; sums, norms, softmax, routing and the cache stay f32. A simulation in f64 that
-// rounds at the very same places has the same error, except where a number lies so close to the
-// middle between two bf16 numbers that f32's own error decides: with errors of some 1e-6 against
-// distances of 2^-8, one number in a thousand, which then errs no more than any other. So the
-// engine's NMSE is the simulation's to a few per cent (measured on the golden checkpoints: 1 %);
-// twice the simulation's is the bound.
+// kBf16Roundoff, and so are keys and values, as the cache holds bf16, with the queries and softmax
+// weights that meet them; sums, norms, softmax and routing stay f32. A simulation in f64 that
+// rounds at the same places has the same error (weights are rounded relative to the largest score
+// so far there, and of all here: different numbers, the same error on average), except where a
+// number lies so close to the middle between two bf16 numbers that f32's own error decides: with
+// errors of some 1e-6 against distances of 2^-8, one number in a thousand, which then errs no more
+// than any other. So the engine's NMSE is the simulation's to a few per cent (measured on the
+// golden checkpoints: 1 %); twice the simulation's is the bound.
 inline double Bf16LogitsNmseBound(double simulated_nmse) {
   return 2 * simulated_nmse + kF32LogitsNmse;
 }
