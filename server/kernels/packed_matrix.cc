@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "base/check.h"
@@ -64,25 +64,18 @@ void LoadTile(const VectorOps& ops, const BlockRows& rows, int64_t k, int64_t be
   }
 }
 
-// The largest magnitude among the numbers of a row, or NaN. Without its sign a number's bits order
-// as the number does, with NaN above infinity.
-template <typename Bits>
-Bits LargestBits(const std::byte* row, int64_t k) {
-  constexpr Bits kMask = static_cast<Bits>(~(Bits{1} << (8 * sizeof(Bits) - 1)));
-  std::make_signed_t<Bits> largest = 0;
-  for (int64_t i = 0; i < k; ++i) {
-    Bits bits;
-    std::memcpy(&bits, row + i * sizeof(Bits), sizeof(Bits));
-    largest = std::max(largest, static_cast<std::make_signed_t<Bits>>(bits & kMask));
-  }
-  return static_cast<Bits>(largest);
-}
-float LargestMagnitude(const BlockRow& row, int64_t k) {
+// The largest magnitude among the numbers of a row, or NaN.
+float LargestMagnitude(const VectorOps& ops, const BlockRow& row, int64_t k) {
   if (row.data == nullptr) return 0;
-  if (row.type == ElementType::kF32)
-    return std::bit_cast<float>(LargestBits<uint32_t>(row.data, k));
-  const uint16_t bits = LargestBits<uint16_t>(row.data, k);
-  return row.type == ElementType::kBf16 ? FloatFromBf16(bits) : FloatFromF16(bits);
+  if (row.type == ElementType::kBf16) return FloatFromBf16(ops.largest_half(row.data, k));
+  if (row.type == ElementType::kF16) return FloatFromF16(ops.largest_half(row.data, k));
+  float largest = 0;
+  for (int64_t i = 0; i < k; ++i) {
+    const float magnitude = std::abs(LoadElement(ElementType::kF32, row.data, i));
+    if (!(magnitude <= largest)) largest = magnitude;
+    if (std::isnan(largest)) break;
+  }
+  return largest;
 }
 
 void PackF32(const VectorOps& ops, const BlockRows& rows, int64_t k, std::byte* block) {
@@ -118,7 +111,7 @@ void PackInt8(const PackedMatrix::Packing& packing, const BlockRows& rows, int64
   alignas(64) float inverses[kBlockColumns];
   alignas(64) int32_t sums[kBlockColumns] = {};
   for (int n = 0; n < kBlockColumns; ++n) {
-    scales[n] = LargestMagnitude(rows[n], k) / 127;
+    scales[n] = LargestMagnitude(*packing.vector, rows[n], k) / 127;
     // The inverse of anything smaller would not be finite.
     inverses[n] = scales[n] < 1e-37f ? 0 : 1 / scales[n];
   }

@@ -254,6 +254,16 @@ void WidenBf16Pairs(const uint16_t* pairs, float* tile) {
   }
 }
 
+uint16_t LargestHalf(const std::byte* x, int64_t n) {
+  int largest = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    uint16_t bits;
+    std::memcpy(&bits, x + 2 * i, sizeof(bits));
+    largest = std::max(largest, bits & 0x7fff);
+  }
+  return static_cast<uint16_t>(largest);
+}
+
 void ToBf16(const float* x, uint16_t* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = Bf16FromFloat(x[i]);
 }
@@ -312,9 +322,10 @@ std::unique_ptr<TileKernel> MakeTileKernel(WeightFormat format) {
 }
 
 const VectorOps& ReferenceVectorOps() {
-  static const VectorOps ops = {"reference", Dot,     RmsNorm, SiluMul,  SoftmaxInPlace, AddScaled,
-                                AddRows,     Scale,   Rotate,  TurnBf16, WidenBf16Pairs, ToBf16,
-                                FromBf16,    FromF16, MaxOf,   ArgMax,   ExpSum};
+  static const VectorOps ops = {"reference",    Dot,         RmsNorm, SiluMul,  SoftmaxInPlace,
+                                AddScaled,      AddRows,     Scale,   Rotate,   TurnBf16,
+                                WidenBf16Pairs, LargestHalf, ToBf16,  FromBf16, FromF16,
+                                MaxOf,          ArgMax,      ExpSum};
   return ops;
 }
 

@@ -41,6 +41,10 @@ struct VectorOps {
   // tile [32][32] from pairs [16][32][2]: the first of a pair goes to row 2p, the second to 2p + 1.
   void (*widen_bf16_pairs)(const uint16_t* pairs, float* tile);
 
+  // The greatest of n bf16 or binary16 numbers (unaligned) without their signs, as bits; NaN is
+  // greater than infinity.
+  uint16_t (*largest_half)(const std::byte* x, int64_t n);
+
   // Rounds to nearest, ties to even.
   void (*to_bf16)(const float* x, uint16_t* y, int64_t n);
 

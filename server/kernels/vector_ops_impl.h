@@ -204,6 +204,31 @@ void WidenBf16Pairs(const uint16_t* pairs, float* tile) {
   }
 }
 
+uint16_t LargestHalf(const std::byte* x, int64_t n) {
+  HalfBits largest[4] = {};
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    for (int u = 0; u < 4; ++u) {
+      HalfBits v;
+      memcpy(&v, x + 2 * (i + u * kLanes), sizeof(v));
+      v &= 0x7fff;
+      largest[u] = v > largest[u] ? v : largest[u];
+    }
+  }
+  uint16_t result = 0;
+  for (int u = 0; u < 4; ++u) {
+    for (int lane = 0; lane < kLanes; ++lane)
+      result = largest[u][lane] > result ? largest[u][lane] : result;
+  }
+  for (; i < n; ++i) {
+    uint16_t bits;
+    memcpy(&bits, x + 2 * i, sizeof(bits));
+    bits &= 0x7fff;
+    result = bits > result ? bits : result;
+  }
+  return result;
+}
+
 void ToBf16(const float* x, uint16_t* y, int64_t n) {
   for (int64_t i = 0; i < n; i += kLanes) {
     const int64_t part = n - i < kLanes ? n - i : kLanes;
@@ -245,9 +270,9 @@ void FromF16(const uint16_t* x, float* y, int64_t n) {
 }
 
 constexpr VectorOps MakeVectorOps(const char* name) {
-  return {name,     Dot,     RmsNorm, SiluMul,  Softmax,        AddScaled,
-          AddRows,  Scale,   Rotate,  TurnBf16, WidenBf16Pairs, ToBf16,
-          FromBf16, FromF16, MaxOf,   ArgMax,   ExpSum};
+  return {name,    Dot,      RmsNorm, SiluMul,  Softmax,        AddScaled,
+          AddRows, Scale,    Rotate,  TurnBf16, WidenBf16Pairs, LargestHalf,
+          ToBf16,  FromBf16, FromF16, MaxOf,    ArgMax,         ExpSum};
 }
 
 }  // namespace
