@@ -21,10 +21,6 @@ std::vector<int> SparseLayers(const model::ModelConfig& config) {
   return layers;
 }
 
-const char* FormatName(kernels::WeightFormat format) {
-  return format == kernels::WeightFormat::kF32 ? "f32" : "bf16";
-}
-
 metrics::ExpertMetrics ToMetrics(config::ExpertMetrics mode) {
   switch (mode) {
     case config::ExpertMetrics::kPerExpert:
@@ -53,7 +49,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadedModel::Load(const Options& op
   loaded->FillInfo(options);
   options.metrics.SetModel({.name = loaded->served_.facts.name,
                             .family = loaded->runner_->config().family,
-                            .weights = FormatName(options.weights),
+                            .weights = kernels::NameOf(options.weights),
                             .load_seconds = absl::ToDoubleSeconds(absl::Now() - start),
                             .weights_bytes = loaded->runner_->load_info().weights.bytes});
   loaded->LogStart(options);
@@ -139,7 +135,7 @@ void LoadedModel::FillInfo(const Options& options) {
   v1::GetModelInfoResponse& info = served_.info;
   info.set_name(facts.name);
   info.set_family(config.family);
-  info.set_weights_format(FormatName(options.weights));
+  info.set_weights_format(kernels::NameOf(options.weights));
   info.set_weights_bytes(Total(load.weights));
   info.set_num_parameters(load.weights.parameters);
   info.set_num_active_parameters(load.weights.active_parameters);
@@ -170,7 +166,7 @@ void LoadedModel::LogStart(const Options& options) const {
   std::string kinds;
   for (const auto& [kind, bytes] : load.weights.bytes)
     absl::StrAppend(&kinds, " ", kind, "=", bytes);
-  log.info("weights format={} bytes={}{}", FormatName(options.weights), Total(load.weights), kinds);
+  log.info("weights format={} bytes={}{}", kernels::NameOf(options.weights), Total(load.weights), kinds);
   log.info("kv_cache bytes={} blocks={} tokens={}", load.num_kv_blocks * load.kv_block_bytes,
            load.num_kv_blocks, int64_t{load.num_kv_blocks} * model::kKvBlockTokens);
   log.info(

@@ -28,8 +28,18 @@ constexpr char kCompiler[] = "g++ " __VERSION__;
 
 // bf16 wherever there are kernels for it, unless the configuration says otherwise.
 kernels::WeightFormat ChooseFormat(config::WeightsFormat wish) {
-  if (wish == config::WeightsFormat::kF32) return kernels::WeightFormat::kF32;
-  if (wish == config::WeightsFormat::kBf16) return kernels::WeightFormat::kBf16;
+  switch (wish) {
+    case config::WeightsFormat::kF32:
+      return kernels::WeightFormat::kF32;
+    case config::WeightsFormat::kBf16:
+      return kernels::WeightFormat::kBf16;
+    case config::WeightsFormat::kInt8:
+      return kernels::WeightFormat::kInt8;
+    case config::WeightsFormat::kInt4:
+      return kernels::WeightFormat::kInt4;
+    case config::WeightsFormat::kAuto:
+      break;
+  }
   return kernels::BestFormat();
 }
 

@@ -25,6 +25,7 @@
 #include "bench/step_work.h"
 #include "config/machine.h"
 #include "config/server_config.h"
+#include "kernels/element_types.h"
 #include "model/checkpoint.h"
 #include "model/cpu_model_runner.h"
 #include "model/kv_cache.h"
@@ -47,7 +48,7 @@ int NumThreads(const BenchOptions& options) {
 // Prints the rounds' figures: of all together, or of each as it is asked for.
 absl::Status MeasureSpeed(const BenchOptions& options) {
   const Workload& workload = options.workload;
-  ASSIGN_OR_RETURN(const NamedFormat format, FindFormat(options.weights));
+  ASSIGN_OR_RETURN(const kernels::WeightFormat format, FindFormat(options.weights));
   const absl::Time start = absl::Now();
   ASSIGN_OR_RETURN(std::unique_ptr<model::Checkpoint> checkpoint,
                    model::Checkpoint::Open(options.model));
@@ -57,7 +58,7 @@ absl::Status MeasureSpeed(const BenchOptions& options) {
                                     .num_kv_heads = model_config.attention.num_kv_heads,
                                     .head_dim = model_config.attention.head_dim};
   model::CpuModelRunner::Options runner_options;
-  runner_options.weights = format.format;
+  runner_options.weights = format;
   runner_options.num_threads = NumThreads(options);
   runner_options.kv_cache_bytes = NumKvBlocks(workload) * shape.block_bytes();
   // The server's default, unless that is too small for the batch.
@@ -73,7 +74,7 @@ absl::Status MeasureSpeed(const BenchOptions& options) {
   report.load_seconds = absl::ToDoubleSeconds(absl::Now() - start);
   report.peak_rss_bytes = PeakRssBytes();
   report.model = config::ServedModelName({.model = options.model});
-  report.weights = format.name;
+  report.weights = kernels::NameOf(format);
   report.threads = runner_options.num_threads;
   report.cpu = config::CpuName();
   report.isa = runner->load_info().isa;
@@ -139,9 +140,9 @@ absl::Status CompareQuality(const BenchOptions& options) {
   ASSIGN_OR_RETURN(const std::vector<NamedTexts> sets, ReadTexts(options));
   ASSIGN_OR_RETURN(const auto checkpoint, model::Checkpoint::Open(options.model));
   std::vector<QualityRow> rows;
-  for (const NamedFormat& format : kFormats) {
-    if (options.weights == "auto" ? format.format == kernels::WeightFormat::kF32
-                                  : options.weights != format.name) {
+  for (const kernels::WeightFormat format : kernels::kAllWeightFormats) {
+    if (options.weights == "auto" ? format == kernels::WeightFormat::kF32
+                                  : options.weights != kernels::NameOf(format)) {
       continue;
     }
     for (const NamedTexts& set : sets) {
@@ -149,7 +150,8 @@ absl::Status CompareQuality(const BenchOptions& options) {
           MeasureQuality(*checkpoint, format, NumThreads(options), set.name, set.texts);
       // A format that the processor has no kernels for is left out, unless it was asked for.
       if (absl::IsFailedPrecondition(row.status()) && options.weights == "auto") {
-        std::cerr << "sluice-bench: no " << format.name << ": " << row.status().message() << "\n";
+        std::cerr << "sluice-bench: no " << kernels::NameOf(format) << ": "
+                  << row.status().message() << "\n";
         break;
       }
       if (!row.ok()) return row.status();

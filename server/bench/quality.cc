@@ -137,7 +137,7 @@ QualityRow QualityTally::Row(const std::string& format, const std::string& texts
 }
 
 absl::StatusOr<QualityRow> MeasureQuality(const model::Checkpoint& checkpoint,
-                                          const NamedFormat& format, int num_threads,
+                                          kernels::WeightFormat format, int num_threads,
                                           const std::string& name,
                                           absl::Span<const QualityText> texts) {
   CHECK(!texts.empty());
@@ -149,7 +149,7 @@ absl::StatusOr<QualityRow> MeasureQuality(const model::Checkpoint& checkpoint,
       const std::unique_ptr<Reader> f32,
       Reader::Create(checkpoint, kernels::WeightFormat::kF32, num_threads, max_tokens));
   ASSIGN_OR_RETURN(const std::unique_ptr<Reader> other,
-                   Reader::Create(checkpoint, format.format, num_threads, max_tokens));
+                   Reader::Create(checkpoint, format, num_threads, max_tokens));
   QualityTally tally;
   for (const QualityText& text : texts) {
     for (size_t first = 0; first < text.tokens.size(); first += kStepTokens) {
@@ -163,7 +163,7 @@ absl::StatusOr<QualityRow> MeasureQuality(const model::Checkpoint& checkpoint,
       }
     }
   }
-  return tally.Row(format.name, name);
+  return tally.Row(kernels::NameOf(format), name);
 }
 
 std::string QualityTable(absl::Span<const QualityRow> rows) {

@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "base/token.h"
-#include "bench/formats.h"
+#include "kernels/element_types.h"
 #include "model/checkpoint.h"
 #include "tokenizer/chat_template.h"
 #include "tokenizer/tokenizer.h"
@@ -75,7 +75,7 @@ class QualityTally {
 // sets of weights are in memory at once. INVALID_ARGUMENT if a token is beyond the vocabulary or a
 // text beyond the model's context; otherwise errors as CpuModelRunner::Create's.
 absl::StatusOr<QualityRow> MeasureQuality(const model::Checkpoint& checkpoint,
-                                          const NamedFormat& format, int num_threads,
+                                          kernels::WeightFormat format, int num_threads,
                                           const std::string& name,
                                           absl::Span<const QualityText> texts);
 

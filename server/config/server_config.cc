@@ -92,7 +92,7 @@ const std::array<Flag, 18> kFlags = {{
      }},
     {"metrics_listen", "HOST:PORT", "127.0.0.1:9090",
      "Where Prometheus metrics are served; empty turns them off", SetMetricsListen},
-    {"weights", "auto|f32|bf16", "auto",
+    {"weights", "auto|f32|bf16|int8|int4", "auto",
      "Format of the weights in memory; auto is bf16 where the processor has kernels for it",
      [](const std::string& text, ServerConfig& config) {
        return Store(ParseWeightsFormat(text), config.weights);

@@ -16,6 +16,8 @@ enum class WeightsFormat {
   kAuto,  // bf16 where the processor has bf16 kernels, otherwise f32
   kF32,
   kBf16,
+  kInt8,  // a scale for each output column
+  kInt4,  // a scale for each 32 weights
 };
 
 // Which expert metrics are exported.

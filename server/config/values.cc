@@ -83,7 +83,9 @@ absl::StatusOr<WeightsFormat> ParseWeightsFormat(absl::string_view text) {
   if (text == "auto") return WeightsFormat::kAuto;
   if (text == "f32") return WeightsFormat::kF32;
   if (text == "bf16") return WeightsFormat::kBf16;
-  return absl::InvalidArgumentError("must be auto, f32 or bf16");
+  if (text == "int8") return WeightsFormat::kInt8;
+  if (text == "int4") return WeightsFormat::kInt4;
+  return absl::InvalidArgumentError("must be auto, f32, bf16, int8 or int4");
 }
 
 absl::StatusOr<ExpertMetrics> ParseExpertMetrics(absl::string_view text) {

@@ -8,19 +8,20 @@
 
 #include "absl/functional/function_ref.h"
 #include "base/thread_pool.h"
+#include "kernels/activation_rows.h"
 #include "kernels/aligned_buffer.h"
 #include "kernels/kernel_set.h"
 #include "kernels/packed_matrix.h"
 
 namespace sluice::kernels {
 
-// Borrowed: rows of numbers in the format that a product takes, PaddedK(format, k) to a row.
+// Borrowed: rows of numbers as a product takes them (activation_rows.h).
 struct Activations {
   WeightFormat format = WeightFormat::kF32;
   int64_t k = 0;
   const std::byte* data = nullptr;
 
-  int64_t row_bytes() const { return PaddedK(format, k) * static_cast<int64_t>(BytesOf(format)); }
+  int64_t row_bytes() const { return RowBytes(format, k); }
   const std::byte* row(int64_t index) const { return data + index * row_bytes(); }
 };
 
@@ -37,7 +38,7 @@ class Compute {
   struct Thread {
     AlignedBuffer<float> tile;       // [kTileRows, kBlockColumns]
     AlignedBuffer<float> pair_tile;  // the same, for the second of two products
-    AlignedBuffer<std::byte> rows;   // [kTileRows] gathered rows of max_k
+    AlignedBuffer<std::byte> rows;   // [kTileRows] gathered or converted rows of up to max_k
     AlignedBuffer<std::byte> kernel;
   };
 
@@ -53,6 +54,9 @@ class Compute {
   // the calling thread.
   void ForRows(int64_t rows, absl::FunctionRef<void(int64_t row, int thread)> work);
 
+  // Writes x [k] to `row` as `format` has it.
+  void ConvertRow(WeightFormat format, const float* x, int64_t k, std::byte* row) const;
+
   // x [rows, k] as `format` has it: x itself for f32, otherwise a copy that is valid until the next
   // call.
   Activations Convert(WeightFormat format, const float* x, int64_t rows, int64_t k);
@@ -65,16 +69,15 @@ class Compute {
   void Matmul(const float* x, int64_t rows, const PackedMatrix& w, const Epilogue& epilogue,
               float* y);
 
-  // How many blocks of 32 columns one work item covers: few enough for every thread to get work
-  // when there are `tiles` tiles of rows, and for the item's weights to stay in the second-level
-  // cache while tiles follow one another.
-  int64_t BlocksPerItem(int64_t tiles, const PackedMatrix& w) const;
-
  private:
+  // One product's tile [m, kBlockColumns] into the rows of y [m, n], from `column` on.
+  void WriteTile(const float* tile, int m, int64_t n, int64_t column, const Epilogue& epilogue,
+                 float* y) const;
+
   const KernelSet& kernels_;
   base::ThreadPool& pool_;
   std::vector<Thread> threads_;
-  AlignedBuffer<uint16_t> bf16_rows_;  // [max_rows, max_k]
+  AlignedBuffer<std::byte> converted_;  // [max_rows] rows of up to max_k
 };
 
 }  // namespace sluice::kernels

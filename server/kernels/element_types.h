@@ -13,15 +13,46 @@ enum class ElementType { kF32, kF16, kBf16 };
 
 constexpr size_t BytesOf(ElementType type) { return type == ElementType::kF32 ? 4 : 2; }
 
-// What the engine multiplies with: weights and activations of one product have the same format, the
-// sums are f32.
-enum class WeightFormat { kF32, kBf16 };
+// What the engine multiplies with. Sums are f32 in all of them.
+//
+//          weights                                    activations
+//   f32    f32                                        f32
+//   bf16   bf16                                       bf16
+//   int8   s8, one scale for each output column       u8, scale and zero point for each row
+//   int4   4 bits, a bf16 scale for 32 along K        u8, scale and zero point for each row
+enum class WeightFormat { kF32, kBf16, kInt8, kInt4 };
 
-constexpr size_t BytesOf(WeightFormat format) { return format == WeightFormat::kF32 ? 4 : 2; }
+inline constexpr WeightFormat kAllWeightFormats[] = {WeightFormat::kF32, WeightFormat::kBf16,
+                                                     WeightFormat::kInt8, WeightFormat::kInt4};
 
-// K as it is stored: bf16 products take K in pairs.
+// As flags, log and metrics spell it.
+constexpr const char* NameOf(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kF32:
+      return "f32";
+    case WeightFormat::kBf16:
+      return "bf16";
+    case WeightFormat::kInt8:
+      return "int8";
+    case WeightFormat::kInt4:
+      return "int4";
+  }
+  return "";
+}
+
+constexpr bool IsQuantized(WeightFormat format) {
+  return format == WeightFormat::kInt8 || format == WeightFormat::kInt4;
+}
+
+// Weights along K that share a scale in int4; K is padded to it in int8 too.
+inline constexpr int64_t kQuantGroup = 32;
+
+// K as it is stored: bf16 products take K in pairs, quantised ones in groups.
 constexpr int64_t PaddedK(WeightFormat format, int64_t k) {
-  return format == WeightFormat::kF32 ? k : (k + 1) / 2 * 2;
+  const int64_t unit = format == WeightFormat::kF32    ? 1
+                       : format == WeightFormat::kBf16 ? 2
+                                                       : kQuantGroup;
+  return (k + unit - 1) / unit * unit;
 }
 
 // Borrowed: a row-major, contiguous matrix, its elements not necessarily aligned to their size.

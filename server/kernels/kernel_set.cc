@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "kernels/onednn_brgemm.h"
+#include "kernels/quantized_tile_kernel.h"
 #include "kernels/reference.h"
 
 namespace sluice::kernels {
@@ -24,6 +25,7 @@ constexpr absl::string_view kReference = "reference";
 const Tier kTiers[] = {
     {"avx2", &OneDnnIsa::avx2, IsaLimit::kAvx2},
     {"avx512", &OneDnnIsa::avx512, IsaLimit::kAvx512},
+    {"avx512_vnni", &OneDnnIsa::avx512_vnni, IsaLimit::kAvx512Vnni},
     {"avx512_bf16", &OneDnnIsa::bf16, IsaLimit::kAvx512Bf16},
     {"amx", &OneDnnIsa::amx, std::nullopt},
 };
@@ -39,19 +41,65 @@ absl::Status ForceTier(absl::string_view name) {
     return absl::FailedPreconditionError(absl::StrCat(
         "SLUICE_KERNELS=", name, " is not supported here: oneDNN may use ", isa.name, " at most"));
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("SLUICE_KERNELS is '", name,
-                   "', but the tiers are reference, avx2, avx512, avx512_bf16 and amx"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "SLUICE_KERNELS is '", name,
+      "', but the tiers are reference, avx2, avx512, avx512_vnni, avx512_bf16 and amx"));
 }
 
-absl::string_view FormatName(WeightFormat format) {
-  return format == WeightFormat::kF32 ? "f32" : "bf16";
+// One entry of an ordered list: a table of functions, and what keeps it from being used.
+template <typename Ops>
+struct Candidate {
+  absl::string_view name;
+  const Ops* ops;
+  bool supported;
+  absl::string_view needs;
+};
+
+template <typename Ops, size_t n>
+const Ops& SelectOps(absl::string_view kind, const Candidate<Ops> (&candidates)[n],
+                     const Ops& reference, absl::string_view tier, absl::string_view isa,
+                     std::vector<std::string>& report) {
+  for (const Candidate<Ops>& candidate : candidates) {
+    std::string declined;
+    if (tier == kReference) {
+      declined = "SLUICE_KERNELS=reference";
+    } else if (candidate.ops == nullptr) {
+      declined = "not built in";
+    } else if (!candidate.supported) {
+      declined = absl::StrCat("needs ", candidate.needs, ", and the kernels may use ", isa);
+    } else {
+      report.push_back(absl::StrCat(kind, ": ", candidate.name));
+      return *candidate.ops;
+    }
+    report.push_back(absl::StrCat(kind, ": ", candidate.name, " declined: ", declined));
+  }
+  report.push_back(absl::StrCat(kind, ": reference"));
+  return reference;
 }
 
-absl::StatusOr<std::unique_ptr<TileKernel>> SelectMatmul(WeightFormat format,
+const VectorOps& SelectVectorOps(absl::string_view tier, const OneDnnIsa& isa,
+                                 std::vector<std::string>& report) {
+  const Candidate<VectorOps> candidates[] = {
+      {"avx512", Avx512VectorOps(), isa.avx512, "AVX512_CORE"},
+      {"avx2", Avx2VectorOps(), isa.avx2 && __builtin_cpu_supports("fma"), "AVX2 and FMA"},
+  };
+  return SelectOps("vector", candidates, reference::ReferenceVectorOps(), tier, isa.name, report);
+}
+
+const QuantizedOps& SelectQuantizedOps(absl::string_view tier, const OneDnnIsa& isa,
+                                       std::vector<std::string>& report) {
+  const Candidate<QuantizedOps> candidates[] = {
+      {"avx512_vnni", Avx512VnniQuantizedOps(), isa.avx512_vnni, "AVX512_CORE_VNNI"},
+      {"avx2", Avx2QuantizedOps(), isa.avx2 && __builtin_cpu_supports("fma"), "AVX2 and FMA"},
+  };
+  return SelectOps("quantized", candidates, reference::ReferenceQuantizedOps(), tier, isa.name,
+                   report);
+}
+
+absl::StatusOr<std::unique_ptr<TileKernel>> SelectOneDnn(WeightFormat format,
                                                          absl::string_view tier,
                                                          std::vector<std::string>& report) {
-  const std::string label = absl::StrCat("matmul ", FormatName(format), ": ");
+  const std::string label = absl::StrCat("matmul ", NameOf(format), ": ");
   std::unique_ptr<TileKernel> kernel;
   absl::Status declined = absl::OkStatus();
   if (tier == kReference) {
@@ -65,14 +113,14 @@ absl::StatusOr<std::unique_ptr<TileKernel>> SelectMatmul(WeightFormat format,
     }
   }
   if (kernel == nullptr) {
-    report.push_back(absl::StrCat(label, "onednn_brgemm_", FormatName(format),
-                                  " declined: ", declined.message()));
+    report.push_back(
+        absl::StrCat(label, "onednn_brgemm_", NameOf(format), " declined: ", declined.message()));
     // A hundred times slower is not what anyone means who does not say so.
     if (tier != kReference) {
       return absl::FailedPreconditionError(
-          absl::StrCat("there is no fast ", FormatName(format), " matmul here: onednn_brgemm_",
-                       FormatName(format), " ", declined.message(), "; use ",
-                       format == WeightFormat::kBf16 ? "--weights=f32, or " : "",
+          absl::StrCat("there is no fast ", NameOf(format), " matmul here: onednn_brgemm_",
+                       NameOf(format), " ", declined.message(), "; use ",
+                       format == WeightFormat::kBf16 ? "--weights=f32, int8 or int4, or " : "",
                        "SLUICE_KERNELS=reference for a slow trial"));
     }
     kernel = reference::MakeTileKernel(format);
@@ -81,34 +129,44 @@ absl::StatusOr<std::unique_ptr<TileKernel>> SelectMatmul(WeightFormat format,
   return kernel;
 }
 
-const VectorOps& SelectVectorOps(absl::string_view tier, const OneDnnIsa& isa,
-                                 std::vector<std::string>& report) {
-  struct Candidate {
-    absl::string_view name;
-    const VectorOps* ops;
-    bool supported;
-    absl::string_view needs;
-  };
-  const Candidate candidates[] = {
-      {"avx512", Avx512VectorOps(), isa.avx512, "AVX512_CORE"},
-      {"avx2", Avx2VectorOps(), isa.avx2 && __builtin_cpu_supports("fma"), "AVX2 and FMA"},
-  };
-  for (const Candidate& candidate : candidates) {
-    std::string declined;
-    if (tier == kReference) {
-      declined = "SLUICE_KERNELS=reference";
-    } else if (candidate.ops == nullptr) {
-      declined = "not built in";
-    } else if (!candidate.supported) {
-      declined = absl::StrCat("needs ", candidate.needs, ", and the kernels may use ", isa.name);
-    } else {
-      report.push_back(absl::StrCat("vector: ", candidate.name));
-      return *candidate.ops;
-    }
-    report.push_back(absl::StrCat("vector: ", candidate.name, " declined: ", declined));
+// oneDNN's int8 kernels beat these with AMX, and where these have no VNNI; on AVX512_VNNI they
+// lose, as they do not fetch ahead (docs/decisions/int8_kernels.md).
+std::unique_ptr<TileKernel> SelectOneDnnInt8(const QuantizedOps& ops, const OneDnnIsa& isa,
+                                             std::vector<std::string>& report) {
+  std::string declined;
+  if (isa.avx512_vnni && !isa.amx) {
+    declined = "slower than avx512_vnni without AMX";
+  } else {
+    absl::StatusOr<std::unique_ptr<TileKernel>> onednn =
+        MakeOneDnnTileKernel(WeightFormat::kInt8, &ops);
+    if (onednn.ok()) return *std::move(onednn);
+    declined = std::string(onednn.status().message());
   }
-  report.push_back("vector: reference");
-  return reference::ReferenceVectorOps();
+  report.push_back(absl::StrCat("matmul int8: onednn_brgemm_int8 declined: ", declined));
+  return nullptr;
+}
+
+absl::StatusOr<std::unique_ptr<TileKernel>> SelectMatmul(WeightFormat format,
+                                                         const QuantizedOps* ops,
+                                                         absl::string_view tier,
+                                                         const OneDnnIsa& isa,
+                                                         std::vector<std::string>& report) {
+  if (!IsQuantized(format)) return SelectOneDnn(format, tier, report);
+  std::unique_ptr<TileKernel> kernel;
+  if (tier == kReference) {
+    kernel = reference::MakeTileKernel(format);
+  } else if (ops == &reference::ReferenceQuantizedOps()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("there is no fast ", NameOf(format),
+                     " matmul here: it needs AVX2 and FMA, and the kernels may use ", isa.name,
+                     "; use SLUICE_KERNELS=reference for a slow trial"));
+  } else {
+    kernel = MakeQuantizedTileKernel(
+        format, *ops,
+        format == WeightFormat::kInt8 ? SelectOneDnnInt8(*ops, isa, report) : nullptr);
+  }
+  report.push_back(absl::StrCat("matmul ", NameOf(format), ": ", kernel->name()));
+  return kernel;
 }
 
 }  // namespace
@@ -117,11 +175,13 @@ absl::StatusOr<KernelSet> SelectKernels(WeightFormat format, absl::string_view t
   if (!tier.empty() && tier != kReference) RETURN_IF_ERROR(ForceTier(tier));
   const OneDnnIsa isa = GetOneDnnIsa();
   KernelSet set;
+  set.format = format;
   set.isa = tier == kReference ? std::string(kReference) : isa.name;
   set.vector = &SelectVectorOps(tier, isa, set.report);
-  ASSIGN_OR_RETURN(set.f32, SelectMatmul(WeightFormat::kF32, tier, set.report));
-  if (format == WeightFormat::kBf16) {
-    ASSIGN_OR_RETURN(set.bf16, SelectMatmul(WeightFormat::kBf16, tier, set.report));
+  if (IsQuantized(format)) set.quantized = &SelectQuantizedOps(tier, isa, set.report);
+  ASSIGN_OR_RETURN(set.f32, SelectOneDnn(WeightFormat::kF32, tier, set.report));
+  if (format != WeightFormat::kF32) {
+    ASSIGN_OR_RETURN(set.weights, SelectMatmul(format, set.quantized, tier, isa, set.report));
   }
   return set;
 }

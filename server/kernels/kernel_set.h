@@ -3,15 +3,20 @@
 //
 //   matmul f32    onednn_brgemm_f32 (AVX2), reference
 //   matmul bf16   onednn_brgemm_bf16 (AVX512_BF16, AVX2_VNNI_2 or AMX), reference
+//   matmul int8   avx512_vnni_int8, or avx2_int8; for more than 8 rows onednn_brgemm_int8 where it
+//   is
+//                 faster than those (AMX, or AVX2_VNNI without AVX512_VNNI); reference
+//   matmul int4   avx512_vnni_int4, avx2_int4, reference
 //   vector        avx512, avx2, reference
 //
 // The environment variable SLUICE_KERNELS forces a tier; one that the processor (or
 // ONEDNN_MAX_CPU_ISA) does not allow is an error, never another tier:
 //
-//   reference     plain loops for everything, bf16 too
+//   reference     plain loops for everything
 //   avx2          nothing beyond AVX2, so no bf16
-//   avx512        AVX-512 without its bf16 instructions, so no bf16
-//   avx512_bf16   AVX-512 with AVX512_BF16, no AMX
+//   avx512        AVX-512 without VNNI and without its bf16 instructions, so no bf16
+//   avx512_vnni   AVX-512 with VNNI, no bf16
+//   avx512_bf16   AVX-512 with VNNI and AVX512_BF16, no AMX
 //   amx           everything; needs AMX
 #pragma once
 
@@ -21,24 +26,30 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "kernels/element_types.h"
+#include "kernels/quantized_ops.h"
 #include "kernels/tile_kernel.h"
 #include "kernels/vector_ops.h"
 
 namespace sluice::kernels {
 
 struct KernelSet {
+  // What the weights are held in.
+  WeightFormat format = WeightFormat::kF32;
   // Always there: the router multiplies in f32 whatever the weights are.
   std::unique_ptr<TileKernel> f32;
-  // Null unless it was asked for.
-  std::unique_ptr<TileKernel> bf16;
+  // For `format`; null if that is f32.
+  std::unique_ptr<TileKernel> weights;
   const VectorOps* vector = nullptr;
+  const QuantizedOps* quantized = nullptr;
   // One line for each kernel chosen and each one declined, e.g. "matmul bf16: onednn_brgemm_bf16".
   std::vector<std::string> report;
   // The widest instruction set that the kernels may use, e.g. "AVX512_CORE_BF16".
   std::string isa;
 
-  TileKernel& matmul(WeightFormat format) const {
-    return format == WeightFormat::kF32 ? *f32 : *bf16;
+  // REQUIRES: wanted is f32 or `format`.
+  TileKernel& matmul(WeightFormat wanted) const {
+    return wanted == WeightFormat::kF32 ? *f32 : *weights;
   }
 };
 

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "kernels/activation_rows.h"
 #include "kernels/aligned_buffer.h"
 #include "kernels/packed_matrix.h"
 
@@ -45,7 +46,21 @@ absl::string_view IsaName(int isa) {
   return "none";
 }
 
-// One JIT kernel: c [m, 32] = a [m, K] b [K, 32].
+dnnl_data_type_t SourceType(WeightFormat format) {
+  return format == WeightFormat::kF32    ? dnnl_f32
+         : format == WeightFormat::kBf16 ? dnnl_bf16
+                                         : dnnl_u8;
+}
+dnnl_data_type_t WeightType(WeightFormat format) {
+  return format == WeightFormat::kInt8 ? dnnl_s8 : SourceType(format);
+}
+
+// Where the numbers of a row begin.
+int64_t NumbersOffset(WeightFormat format) {
+  return IsQuantized(format) ? kQuantizedRowHeaderBytes : 0;
+}
+
+// One JIT kernel: c [m, 32] = a [m, K] b [K, 32], with c in i32 for int8, otherwise in f32.
 class Brgemm {
  public:
   Brgemm() = default;
@@ -61,11 +76,13 @@ class Brgemm {
   }
 
   static absl::StatusOr<Brgemm> Create(WeightFormat format, int m, int64_t k) {
-    const dnnl_data_type_t type = format == WeightFormat::kF32 ? dnnl_f32 : dnnl_bf16;
+    const dnnl_data_type_t source = SourceType(format);
+    const int64_t lda = RowBytes(format, k) / static_cast<int64_t>(dnnl_data_type_size(source));
     Brgemm brgemm;
-    dnnl_status_t status =
-        dnnl_brgemm_create(&brgemm.handle_, m, kBlockColumns, k, /*batch_size=*/1, /*lda=*/k,
-                           /*ldb=*/kBlockColumns, /*ldc=*/kBlockColumns, type, type, dnnl_f32);
+    dnnl_status_t status = dnnl_brgemm_create(&brgemm.handle_, m, kBlockColumns, k,
+                                              /*batch_size=*/1, lda, /*ldb=*/kBlockColumns,
+                                              /*ldc=*/kBlockColumns, source, WeightType(format),
+                                              format == WeightFormat::kInt8 ? dnnl_s32 : dnnl_f32);
     if (status == dnnl_success) status = dnnl_brgemm_finalize(brgemm.handle_);
     if (status == dnnl_success) status = dnnl_brgemm_generate(brgemm.handle_);
     if (status != dnnl_success) {
@@ -115,11 +132,12 @@ void Brgemm::Run(const void* a, const std::byte* b, float* c, std::byte* scratch
 
 class OneDnnTileKernel : public TileKernel {
  public:
-  explicit OneDnnTileKernel(WeightFormat format) : format_(format) {}
+  OneDnnTileKernel(WeightFormat format, const QuantizedOps* quantized)
+      : format_(format),
+        quantized_(quantized),
+        name_(absl::StrCat("onednn_brgemm_", NameOf(format))) {}
 
-  absl::string_view name() const override {
-    return format_ == WeightFormat::kF32 ? "onednn_brgemm_f32" : "onednn_brgemm_bf16";
-  }
+  absl::string_view name() const override { return name_; }
   size_t scratch_bytes() const override { return scratch_bytes_; }
 
   absl::Status Prepare(int64_t k) override {
@@ -143,7 +161,11 @@ class OneDnnTileKernel : public TileKernel {
     DCHECK(m >= 1 && m <= kTileRows);
     const auto shape = shapes_.find(PaddedK(format_, k));
     DCHECK(shape != shapes_.end());
-    shape->second[m - 1].Run(a, b, c, scratch);
+    const std::byte* rows = static_cast<const std::byte*>(a);
+    shape->second[m - 1].Run(rows + NumbersOffset(format_), b, c, scratch);
+    if (format_ == WeightFormat::kInt8) {
+      quantized_->finish_int8(m, PaddedK(format_, k), rows, RowBytes(format_, k), b, c);
+    }
   }
 
  private:
@@ -152,9 +174,9 @@ class OneDnnTileKernel : public TileKernel {
   // That a row's result does not depend on the rows around it is a promise to every client; nothing
   // in oneDNN's documentation gives it. So each kernel must reproduce the 32-row kernel's rows.
   absl::Status CheckRowsAreIndependent(const Shape& shape, int64_t k) const {
-    const size_t row_bytes = k * BytesOf(format_);
+    const int64_t row_bytes = RowBytes(format_, k);
     AlignedBuffer<std::byte> a(kTileRows * row_bytes);
-    AlignedBuffer<std::byte> b(kBlockColumns * row_bytes);
+    AlignedBuffer<std::byte> b(BlockBytes(format_, k));
     AlignedBuffer<float> all(kTileRows * kBlockColumns);
     AlignedBuffer<float> part(kTileRows * kBlockColumns);
     AlignedBuffer<std::byte> scratch(scratch_bytes_);
@@ -173,21 +195,24 @@ class OneDnnTileKernel : public TileKernel {
     return absl::OkStatus();
   }
 
-  // Numbers between -1 and 1 from a linear congruential generator (Numerical Recipes' constants).
+  // Numbers between -1 and 1 (any bytes for int8) from a linear congruential generator (Numerical
+  // Recipes' constants).
   void Fill(AlignedBuffer<std::byte>& buffer, uint32_t state) const {
-    for (size_t i = 0; i < buffer.size() / BytesOf(format_); ++i) {
+    const size_t size = dnnl_data_type_size(SourceType(format_));
+    for (size_t i = 0; i < buffer.size() / size; ++i) {
       state = state * 1664525u + 1013904223u;
       const float value = static_cast<float>(state >> 8) * 0x1p-23f - 1;
       const uint16_t half = Bf16FromFloat(value);
-      if (format_ == WeightFormat::kF32) {
-        std::memcpy(buffer.data() + 4 * i, &value, sizeof(value));
-      } else {
-        std::memcpy(buffer.data() + 2 * i, &half, sizeof(half));
-      }
+      const void* from = format_ == WeightFormat::kF32    ? static_cast<const void*>(&value)
+                         : format_ == WeightFormat::kBf16 ? static_cast<const void*>(&half)
+                                                          : &state;
+      std::memcpy(buffer.data() + size * i, from, size);
     }
   }
 
   const WeightFormat format_;
+  const QuantizedOps* const quantized_;  // for int8
+  const std::string name_;
   size_t scratch_bytes_ = 0;
   // By padded K; a model has a handful.
   std::map<int64_t, Shape> shapes_;
@@ -200,6 +225,9 @@ OneDnnIsa GetOneDnnIsa() {
   OneDnnIsa result;
   result.avx2 = Contains(isa, dnnl_cpu_isa_avx2);
   result.avx512 = Contains(isa, dnnl_cpu_isa_avx512_core);
+  result.vnni =
+      Contains(isa, dnnl_cpu_isa_avx512_core_vnni) || Contains(isa, dnnl_cpu_isa_avx2_vnni);
+  result.avx512_vnni = Contains(isa, dnnl_cpu_isa_avx512_core_vnni);
   result.bf16 =
       Contains(isa, dnnl_cpu_isa_avx512_core_bf16) || Contains(isa, dnnl_cpu_isa_avx2_vnni_2);
   result.amx = Contains(isa, dnnl_cpu_isa_avx512_core_amx);
@@ -208,9 +236,10 @@ OneDnnIsa GetOneDnnIsa() {
 }
 
 absl::Status LimitOneDnnIsa(IsaLimit limit) {
-  const dnnl_cpu_isa_t isa = limit == IsaLimit::kAvx2     ? dnnl_cpu_isa_avx2
-                             : limit == IsaLimit::kAvx512 ? dnnl_cpu_isa_avx512_core
-                                                          : dnnl_cpu_isa_avx512_core_bf16;
+  const dnnl_cpu_isa_t isa = limit == IsaLimit::kAvx2         ? dnnl_cpu_isa_avx2
+                             : limit == IsaLimit::kAvx512     ? dnnl_cpu_isa_avx512_core
+                             : limit == IsaLimit::kAvx512Vnni ? dnnl_cpu_isa_avx512_core_vnni
+                                                              : dnnl_cpu_isa_avx512_core_bf16;
   // A limit from the environment is the user's, and stays. Otherwise setting one fails once oneDNN
   // has been used, which does not matter if the same limit has been set before.
   const bool set_by_user =
@@ -223,16 +252,19 @@ absl::Status LimitOneDnnIsa(IsaLimit limit) {
                    set_by_user ? ", as ONEDNN_MAX_CPU_ISA says" : " already"));
 }
 
-absl::StatusOr<std::unique_ptr<TileKernel>> MakeOneDnnTileKernel(WeightFormat format) {
+absl::StatusOr<std::unique_ptr<TileKernel>> MakeOneDnnTileKernel(WeightFormat format,
+                                                                 const QuantizedOps* quantized) {
   const OneDnnIsa isa = GetOneDnnIsa();
-  if (format == WeightFormat::kF32 && !isa.avx2) {
-    return absl::FailedPreconditionError(absl::StrCat("needs AVX2, and oneDNN may use ", isa.name));
-  }
-  if (format == WeightFormat::kBf16 && !isa.bf16) {
+  const auto needs = [&](absl::string_view what) {
     return absl::FailedPreconditionError(
-        absl::StrCat("needs AVX512_BF16, AVX2_VNNI_2 or AMX, and oneDNN may use ", isa.name));
-  }
-  auto kernel = std::make_unique<OneDnnTileKernel>(format);
+        absl::StrCat("needs ", what, ", and oneDNN may use ", isa.name));
+  };
+  CHECK(format != WeightFormat::kInt4);
+  if (format == WeightFormat::kF32 && !isa.avx2) return needs("AVX2");
+  if (format == WeightFormat::kBf16 && !isa.bf16) return needs("AVX512_BF16, AVX2_VNNI_2 or AMX");
+  // Below VNNI its int8 kernels add pairs of products in 16 bits, which overflow.
+  if (format == WeightFormat::kInt8 && !isa.vnni) return needs("AVX512_VNNI, AVX2_VNNI or AMX");
+  auto kernel = std::make_unique<OneDnnTileKernel>(format, quantized);
   // A first shape, as a trial.
   if (absl::Status status = kernel->Prepare(kBlockColumns); !status.ok()) return status;
   return std::unique_ptr<TileKernel>(std::move(kernel));

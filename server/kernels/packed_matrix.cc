@@ -1,6 +1,9 @@
 #include "kernels/packed_matrix.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
 
 #include "base/check.h"
 
@@ -19,45 +22,139 @@ BlockRow RowOf(const SourceView& source, int64_t row) {
           source.data + row * source.cols * static_cast<int64_t>(BytesOf(source.type))};
 }
 
-// Rows are read a stretch at a time, so that the 32 strided writes stay in the first-level cache.
-constexpr int64_t kStretch = 64;
+// Steps of k that are packed at a time: the group of the quantised formats.
+constexpr int64_t kStretch = kQuantGroup;
 
-void PackBlock(WeightFormat format, const BlockRows& rows, int64_t k, std::byte* block) {
+// Weights of one stretch of one block, turned round.
+struct alignas(64) Tile {
+  float w[kStretch][kBlockColumns];
+};
+
+template <ElementType kType>
+void LoadColumn(const std::byte* row, int64_t begin, int64_t count, int column, Tile& tile) {
+  for (int64_t i = 0; i < count; ++i) tile.w[i][column] = LoadElement(kType, row, begin + i);
+}
+
+// Steps [begin, begin + kStretch) of k; zeros beyond the end and in columns without a row.
+void LoadTile(const BlockRows& rows, int64_t k, int64_t begin, Tile& tile) {
+  const int64_t count = std::min(kStretch, k - begin);
+  if (count < kStretch) std::memset(&tile, 0, sizeof(tile));
+  for (int n = 0; n < kBlockColumns; ++n) {
+    const BlockRow& row = rows[n];
+    if (row.data == nullptr) {
+      for (int64_t i = 0; i < count; ++i) tile.w[i][n] = 0;
+    } else if (row.type == ElementType::kBf16) {
+      LoadColumn<ElementType::kBf16>(row.data, begin, count, n, tile);
+    } else if (row.type == ElementType::kF16) {
+      LoadColumn<ElementType::kF16>(row.data, begin, count, n, tile);
+    } else {
+      LoadColumn<ElementType::kF32>(row.data, begin, count, n, tile);
+    }
+  }
+}
+
+// The largest magnitude among the numbers of a row, or NaN. Without its sign a number's bits order
+// as the number does, with NaN above infinity.
+template <typename Bits>
+Bits LargestBits(const std::byte* row, int64_t k) {
+  constexpr Bits kMask = static_cast<Bits>(~(Bits{1} << (8 * sizeof(Bits) - 1)));
+  std::make_signed_t<Bits> largest = 0;
+  for (int64_t i = 0; i < k; ++i) {
+    Bits bits;
+    std::memcpy(&bits, row + i * sizeof(Bits), sizeof(Bits));
+    largest = std::max(largest, static_cast<std::make_signed_t<Bits>>(bits & kMask));
+  }
+  return static_cast<Bits>(largest);
+}
+float LargestMagnitude(const BlockRow& row, int64_t k) {
+  if (row.data == nullptr) return 0;
+  if (row.type == ElementType::kF32)
+    return std::bit_cast<float>(LargestBits<uint32_t>(row.data, k));
+  const uint16_t bits = LargestBits<uint16_t>(row.data, k);
+  return row.type == ElementType::kBf16 ? FloatFromBf16(bits) : FloatFromF16(bits);
+}
+
+void PackF32(const BlockRows& rows, int64_t k, std::byte* block) {
+  Tile tile;
   for (int64_t begin = 0; begin < k; begin += kStretch) {
-    const int64_t end = std::min(begin + kStretch, k);
-    for (int n = 0; n < kBlockColumns; ++n) {
-      const BlockRow& row = rows[n];
-      if (row.data == nullptr) continue;
-      if (format == WeightFormat::kF32) {
-        float* to = reinterpret_cast<float*>(block);
-        for (int64_t i = begin; i < end; ++i)
-          to[i * kBlockColumns + n] = LoadElement(row.type, row.data, i);
-      } else {
-        uint16_t* to = reinterpret_cast<uint16_t*>(block);
-        for (int64_t i = begin; i < end; ++i) {
-          to[(i / 2 * kBlockColumns + n) * 2 + i % 2] =
-              Bf16FromFloat(LoadElement(row.type, row.data, i));
-        }
+    LoadTile(rows, k, begin, tile);
+    std::memcpy(block + begin * sizeof(tile.w[0]), tile.w,
+                std::min(kStretch, k - begin) * sizeof(tile.w[0]));
+  }
+}
+
+void PackBf16(const BlockRows& rows, int64_t k, std::byte* block) {
+  Tile tile;
+  for (int64_t begin = 0; begin < k; begin += kStretch) {
+    LoadTile(rows, k, begin, tile);
+    uint32_t pairs[kStretch / 2][kBlockColumns];
+    for (int i = 0; i < kStretch / 2; ++i) {
+      for (int n = 0; n < kBlockColumns; ++n) {
+        pairs[i][n] = Bf16FromFloat(tile.w[2 * i][n]) |
+                      static_cast<uint32_t>(Bf16FromFloat(tile.w[2 * i + 1][n])) << 16;
       }
     }
+    const int64_t count = (std::min(kStretch, k - begin) + 1) / 2;
+    std::memcpy(block + begin / 2 * sizeof(pairs[0]), pairs, count * sizeof(pairs[0]));
+  }
+}
+
+void PackInt8(const QuantizedOps& ops, const BlockRows& rows, int64_t k, std::byte* block) {
+  alignas(64) float scales[kBlockColumns];
+  alignas(64) float inverses[kBlockColumns];
+  alignas(64) int32_t sums[kBlockColumns] = {};
+  for (int n = 0; n < kBlockColumns; ++n) {
+    scales[n] = LargestMagnitude(rows[n], k) / 127;
+    // The inverse of anything smaller would not be finite.
+    inverses[n] = scales[n] < 1e-37f ? 0 : 1 / scales[n];
+  }
+  Tile tile;
+  for (int64_t begin = 0; begin < k; begin += kStretch) {
+    LoadTile(rows, k, begin, tile);
+    ops.pack_int8_group(tile.w[0], inverses, sums, block);
+    block += kStretch * kBlockColumns;
+  }
+  std::memcpy(block, scales, sizeof(scales));
+  std::memcpy(block + sizeof(scales), sums, sizeof(sums));
+}
+
+void PackInt4(const QuantizedOps& ops, const BlockRows& rows, int64_t k, std::byte* block) {
+  alignas(64) float sums[kBlockColumns] = {};
+  Tile tile;
+  for (int64_t begin = 0; begin < k; begin += kStretch) {
+    LoadTile(rows, k, begin, tile);
+    ops.pack_int4_group(tile.w[0], sums, block);
+    block += kStretch * kBlockColumns / 2 + 2 * kBlockColumns;
+  }
+  std::memcpy(block, sums, sizeof(sums));
+}
+
+void PackBlock(const PackedMatrix::Packing& packing, const BlockRows& rows, int64_t k,
+               std::byte* block) {
+  switch (packing.format) {
+    case WeightFormat::kF32:
+      return PackF32(rows, k, block);
+    case WeightFormat::kBf16:
+      return PackBf16(rows, k, block);
+    case WeightFormat::kInt8:
+      return PackInt8(*packing.quantized, rows, k, block);
+    case WeightFormat::kInt4:
+      return PackInt4(*packing.quantized, rows, k, block);
   }
 }
 
 }  // namespace
 
-PackedMatrix::PackedMatrix(WeightFormat format, int64_t n, int64_t k)
-    : format_(format), n_(n), k_(k), data_(num_blocks() * block_bytes()) {}
-
-PackedMatrix PackedMatrix::Pack(WeightFormat format, absl::Span<const SourceView> sources,
-                                base::ThreadPool& pool) {
+PackedMatrix PackedMatrix::Pack(const Packing& packing, absl::Span<const SourceView> sources) {
   CHECK(!sources.empty());
+  const int64_t k = sources[0].cols;
   int64_t n = 0;
   for (const SourceView& source : sources) {
-    CHECK(source.cols == sources[0].cols);
+    CHECK(source.cols == k);
     n += source.rows;
   }
-  PackedMatrix packed(format, n, sources[0].cols);
-  pool.ParallelFor(packed.num_blocks(), [&](int64_t b, int) {
+  std::byte* data = packing.arena->Take(ArenaBytes(packing.format, n, k));
+  packing.pool->ParallelFor(NumBlocks(n), [&](int64_t b, int) {
     BlockRows rows;
     int64_t first = 0;  // of the current source, among all rows
     for (const SourceView& source : sources) {
@@ -67,25 +164,26 @@ PackedMatrix PackedMatrix::Pack(WeightFormat format, absl::Span<const SourceView
         rows[row - b * kBlockColumns] = RowOf(source, row - first);
       first += source.rows;
     }
-    PackBlock(format, rows, packed.k_, packed.data_.data() + b * packed.block_bytes());
+    PackBlock(packing, rows, k, data + b * BlockBytes(packing.format, k));
   });
-  return packed;
+  return PackedMatrix(packing.format, n, k, data);
 }
 
-PackedMatrix PackedMatrix::PackPair(WeightFormat format, const SourceView& first,
-                                    const SourceView& second, base::ThreadPool& pool) {
+PackedMatrix PackedMatrix::PackPair(const Packing& packing, const SourceView& first,
+                                    const SourceView& second) {
   CHECK(first.rows == second.rows && first.cols == second.cols);
-  const int64_t blocks = 2 * ((first.rows + kBlockColumns - 1) / kBlockColumns);
-  PackedMatrix packed(format, blocks * kBlockColumns, first.cols);
-  pool.ParallelFor(blocks, [&](int64_t b, int) {
+  const int64_t k = first.cols;
+  const int64_t n = PairColumns(first.rows);
+  std::byte* data = packing.arena->Take(ArenaBytes(packing.format, n, k));
+  packing.pool->ParallelFor(NumBlocks(n), [&](int64_t b, int) {
     const SourceView& source = b % 2 == 0 ? first : second;
     const int64_t begin = b / 2 * kBlockColumns;
     BlockRows rows;
     for (int64_t row = begin; row < std::min(begin + kBlockColumns, source.rows); ++row)
       rows[row - begin] = RowOf(source, row);
-    PackBlock(format, rows, packed.k_, packed.data_.data() + b * packed.block_bytes());
+    PackBlock(packing, rows, k, data + b * BlockBytes(packing.format, k));
   });
-  return packed;
+  return PackedMatrix(packing.format, n, k, data);
 }
 
 }  // namespace sluice::kernels

@@ -1,16 +1,56 @@
 #include "kernels/reference.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
 #include <vector>
 
 #include "base/check.h"
+#include "kernels/activation_rows.h"
 #include "kernels/packed_matrix.h"
 
 namespace sluice::kernels::reference {
 namespace {
+
+// Bytes of a block's group of 32 steps of k.
+constexpr int64_t kInt4GroupBytes = 2 * kBlockColumns + kQuantGroup * kBlockColumns / 2;
+
+// What number `i` of a row stands for.
+double Activation(WeightFormat format, const std::byte* row, int64_t i) {
+  if (format == WeightFormat::kF32) return LoadElement(ElementType::kF32, row, i);
+  if (format == WeightFormat::kBf16) return LoadElement(ElementType::kBf16, row, i);
+  QuantizedRowHeader header;
+  std::memcpy(&header, row, sizeof(header));
+  const int q = static_cast<uint8_t>(row[kQuantizedRowHeaderBytes + i]);
+  return double{header.scale} * (q - header.zero_point);
+}
+
+// What a block has at (k, n).
+double Weight(WeightFormat format, int64_t num_k, const std::byte* block, int64_t k, int n) {
+  const int64_t padded_k = PaddedK(format, num_k);
+  switch (format) {
+    case WeightFormat::kF32:
+      return LoadElement(ElementType::kF32, block, k * kBlockColumns + n);
+    case WeightFormat::kBf16:
+      return LoadElement(ElementType::kBf16, block, (k / 2 * kBlockColumns + n) * 2 + k % 2);
+    case WeightFormat::kInt8: {
+      const auto q = static_cast<int8_t>(block[(k / 4 * kBlockColumns + n) * 4 + k % 4]);
+      return double{LoadElement(ElementType::kF32, block + padded_k * kBlockColumns, n)} * q;
+    }
+    case WeightFormat::kInt4: {
+      const std::byte* group = block + k / kQuantGroup * kInt4GroupBytes;
+      const int64_t i = k % kQuantGroup;
+      const int byte =
+          static_cast<int>(group[2 * kBlockColumns + (i / 8 * kBlockColumns + n) * 4 + i % 4]);
+      const int q = i % 8 < 4 ? byte & 15 : byte >> 4;
+      return double{LoadElement(ElementType::kBf16, group, n)} * (q - 8);
+    }
+  }
+  return 0;
+}
 
 class ReferenceTileKernel : public TileKernel {
  public:
@@ -22,29 +62,132 @@ class ReferenceTileKernel : public TileKernel {
 
   void Multiply(int m, int64_t k, const void* a, const std::byte* b, float* c,
                 std::byte*) const override {
-    const int64_t stride = PaddedK(format_, k);
     for (int row = 0; row < m; ++row) {
+      const std::byte* numbers = static_cast<const std::byte*>(a) + row * RowBytes(format_, k);
       for (int n = 0; n < kBlockColumns; ++n) {
         double sum = 0;
-        for (int64_t i = 0; i < k; ++i) sum += double{A(a, row * stride + i)} * B(b, i, n);
+        for (int64_t i = 0; i < k; ++i)
+          sum += Activation(format_, numbers, i) * Weight(format_, k, b, i, n);
         c[row * kBlockColumns + n] = static_cast<float>(sum);
       }
     }
   }
 
  private:
-  float A(const void* a, int64_t index) const {
-    return format_ == WeightFormat::kF32 ? static_cast<const float*>(a)[index]
-                                         : FloatFromBf16(static_cast<const uint16_t*>(a)[index]);
-  }
-  float B(const std::byte* b, int64_t k, int n) const {
-    return format_ == WeightFormat::kF32
-               ? LoadElement(ElementType::kF32, b, k * kBlockColumns + n)
-               : LoadElement(ElementType::kBf16, b, (k / 2 * kBlockColumns + n) * 2 + k % 2);
-  }
-
   const WeightFormat format_;
 };
+
+void QuantizeRow(const float* x, int64_t k, int64_t padded_k, bool group_sums, std::byte* row) {
+  double low = 0;
+  double high = 0;
+  bool finite = true;
+  for (int64_t i = 0; i < k; ++i) {
+    low = std::min(low, double{x[i]});
+    high = std::max(high, double{x[i]});
+    finite = finite && std::isfinite(x[i]);
+  }
+  const double scale = finite && high - low >= 1e-30 ? (high - low) / 255 : 0;
+  QuantizedRowHeader header = {static_cast<float>(scale), 0};
+  if (scale > 0) header.zero_point = static_cast<int32_t>(std::nearbyint(-low / scale));
+  if (!finite) header.scale = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(row, &header, sizeof(header));
+  std::byte* numbers = row + kQuantizedRowHeaderBytes;
+  for (int64_t i = 0; i < padded_k; ++i) {
+    const double level = i < k && scale > 0 ? std::nearbyint(x[i] / scale) : 0;
+    numbers[i] = static_cast<std::byte>(std::clamp(level + header.zero_point, 0.0, 255.0));
+  }
+  for (int64_t g = 0; group_sums && g < padded_k / kQuantGroup; ++g) {
+    int32_t sum = 0;
+    for (int64_t i = 0; i < kQuantGroup; ++i)
+      sum -= 8 * static_cast<int>(numbers[g * kQuantGroup + i]);
+    std::memcpy(numbers + padded_k + 4 * g, &sum, sizeof(sum));
+  }
+}
+
+void MultiplyInt8(int m, int64_t k, const std::byte* a, int64_t, const std::byte* block, float* c) {
+  ReferenceTileKernel(WeightFormat::kInt8).Multiply(m, k, a, block, c, nullptr);
+}
+void MultiplyInt4(int m, int64_t k, const std::byte* a, int64_t, const std::byte* block, float* c) {
+  ReferenceTileKernel(WeightFormat::kInt4).Multiply(m, k, a, block, c, nullptr);
+}
+
+void FinishInt8(int m, int64_t k, const std::byte* a, int64_t row_bytes, const std::byte* block,
+                float* c) {
+  const std::byte* tail = block + k * kBlockColumns;
+  for (int row = 0; row < m; ++row) {
+    QuantizedRowHeader header;
+    std::memcpy(&header, a + row * row_bytes, sizeof(header));
+    for (int n = 0; n < kBlockColumns; ++n) {
+      float& to = c[row * kBlockColumns + n];
+      int32_t sum;
+      std::memcpy(&sum, tail + 4 * (kBlockColumns + n), sizeof(sum));
+      const int64_t dot = int64_t{std::bit_cast<int32_t>(to)} - int64_t{header.zero_point} * sum;
+      to = static_cast<float>(static_cast<double>(dot) * header.scale *
+                              LoadElement(ElementType::kF32, tail, n));
+    }
+  }
+}
+
+void PackInt8Group(const float* w, const float* inverse_scales, int32_t* sums, std::byte* to) {
+  for (int64_t k = 0; k < kQuantGroup; ++k) {
+    for (int n = 0; n < kBlockColumns; ++n) {
+      const float level = std::nearbyint(w[k * kBlockColumns + n] * inverse_scales[n]);
+      const int q = std::isfinite(level) ? static_cast<int>(level) : 0;
+      sums[n] += q;
+      to[(k / 4 * kBlockColumns + n) * 4 + k % 4] = static_cast<std::byte>(q);
+    }
+  }
+}
+
+// The level of -8 to 7 nearest to w / scale.
+double Int4Level(double w, double scale) {
+  return scale == 0 ? 0 : std::clamp(std::nearbyint(w / scale), -8.0, 7.0);
+}
+
+// Of the scales that map the largest weight to a level of 6.5 to 10, with either sign, the best.
+uint16_t Int4Scale(const float* w) {
+  double largest = 0;
+  for (int64_t k = 0; k < kQuantGroup; ++k) {
+    const double v = w[k * kBlockColumns];
+    if (!std::isfinite(v)) return Bf16FromFloat(std::numeric_limits<float>::quiet_NaN());
+    if (std::abs(v) > std::abs(largest)) largest = v;
+  }
+  uint16_t best = 0;
+  double least = std::numeric_limits<double>::infinity();
+  for (double level = 6.5; level <= 10; level += 1.0 / 64) {
+    for (const double sign : {-1.0, 1.0}) {
+      const uint16_t stored = Bf16FromFloat(static_cast<float>(largest / (sign * level)));
+      double error = 0;
+      for (int64_t k = 0; k < kQuantGroup; ++k) {
+        const double v = w[k * kBlockColumns];
+        const double difference = v - FloatFromBf16(stored) * Int4Level(v, FloatFromBf16(stored));
+        error += difference * difference;
+      }
+      if (error < least) {
+        least = error;
+        best = stored;
+      }
+    }
+  }
+  return best;
+}
+
+void PackInt4Group(const float* w, float* sums, std::byte* to) {
+  std::memset(to, 0, kInt4GroupBytes);
+  for (int n = 0; n < kBlockColumns; ++n) {
+    const uint16_t stored = Int4Scale(w + n);
+    std::memcpy(to + 2 * n, &stored, sizeof(stored));
+    const double scale = FloatFromBf16(stored);
+    double sum = 0;
+    for (int64_t k = 0; k < kQuantGroup; ++k) {
+      const double level = std::isnan(scale) ? 0 : Int4Level(w[k * kBlockColumns + n], scale);
+      sum += level * scale;
+      std::byte& byte = to[2 * kBlockColumns + (k / 8 * kBlockColumns + n) * 4 + k % 4];
+      byte |= static_cast<std::byte>(static_cast<int>(level) + 8) << (k % 8 < 4 ? 0 : 4);
+    }
+    sums[n] += static_cast<float>(sum);
+  }
+}
 
 float Dot(const float* a, const float* b, int64_t n) {
   double sum = 0;
@@ -74,6 +217,14 @@ void SoftmaxInPlace(float* x, int64_t n) {
 
 void AddScaled(float scale, const float* x, float* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] += scale * x[i];
+}
+
+void AddRows(const float* x, int64_t rows, int64_t n, float* y) {
+  for (int64_t i = 0; i < n; ++i) {
+    double sum = 0;
+    for (int64_t row = 0; row < rows; ++row) sum += x[row * n + i];
+    y[i] += static_cast<float>(sum);
+  }
 }
 
 void Scale(float scale, const float* x, float* y, int64_t n) {
@@ -134,8 +285,14 @@ std::unique_ptr<TileKernel> MakeTileKernel(WeightFormat format) {
 }
 
 const VectorOps& ReferenceVectorOps() {
-  static const VectorOps ops = {"reference", Dot,   RmsNorm, SiluMul, SoftmaxInPlace,
-                                AddScaled,   Scale, Rotate,  ToBf16,  AttendBlock};
+  static const VectorOps ops = {"reference", Dot,   RmsNorm, SiluMul, SoftmaxInPlace, AddScaled,
+                                AddRows,     Scale, Rotate,  ToBf16,  AttendBlock};
+  return ops;
+}
+
+const QuantizedOps& ReferenceQuantizedOps() {
+  static const QuantizedOps ops = {"reference", QuantizeRow,   MultiplyInt8, MultiplyInt4,
+                                   FinishInt8,  PackInt8Group, PackInt4Group};
   return ops;
 }
 

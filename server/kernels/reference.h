@@ -9,6 +9,7 @@
 #include "absl/types/span.h"
 #include "kernels/element_types.h"
 #include "kernels/paged_kv.h"
+#include "kernels/quantized_ops.h"
 #include "kernels/tile_kernel.h"
 #include "kernels/vector_ops.h"
 
@@ -22,6 +23,10 @@ std::unique_ptr<TileKernel> MakeTileKernel(WeightFormat format);
 
 // The table of vector_ops.h.
 const VectorOps& ReferenceVectorOps();
+
+// The table of quantized_ops.h. Its products are those of the dequantised numbers; its int4 scales
+// come from a finer search.
+const QuantizedOps& ReferenceQuantizedOps();
 
 // In place. A NaN anywhere makes all of them NaN.
 void Softmax(absl::Span<float> x);

@@ -8,7 +8,6 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "kernels/element_types.h"
 
 namespace sluice::kernels {
 
@@ -32,7 +31,7 @@ class TileKernel {
   virtual size_t scratch_bytes() const = 0;
 
   // c = a b, with
-  //   a  [m, PaddedK(format, k)] f32 or bf16, contiguous; 1 <= m <= kTileRows
+  //   a  m rows as activation_rows.h has them, one after the other; 1 <= m <= kTileRows
   //   b  one block of a PackedMatrix, aligned to a cache line
   //   c  [m, kBlockColumns] f32, aligned to a cache line
   // `scratch` belongs to the calling thread and is aligned to a cache line.

@@ -31,6 +31,9 @@ struct VectorOps {
   // y[i] += scale * x[i]
   void (*add_scaled)(float scale, const float* x, float* y, int64_t n);
 
+  // y[i] += x[0][i] + x[1][i] + ... for `rows` rows of n, which are added up first, in this order
+  void (*add_rows)(const float* x, int64_t rows, int64_t n, float* y);
+
   // y[i] = scale * x[i]; y may be x
   void (*scale)(float scale, const float* x, float* y, int64_t n);
 

@@ -60,6 +60,15 @@ void AddScaled(float scale, const float* x, float* y, int64_t n) {
   Map(x, y, y, n, [=](Vec v, Vec sum) { return sum + scale * v; });
 }
 
+void AddRows(const float* x, int64_t rows, int64_t n, float* y) {
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int64_t part = n - i < kLanes ? n - i : kLanes;
+    Vec sum = LoadPart(x + i, part);
+    for (int64_t row = 1; row < rows; ++row) sum += LoadPart(x + row * n + i, part);
+    StorePart(y + i, LoadPart(y + i, part) + sum, part);
+  }
+}
+
 void Scale(float scale, const float* x, float* y, int64_t n) {
   Map(x, y, n, [=](Vec v) { return scale * v; });
 }
@@ -131,7 +140,8 @@ void AttendBlock(const float* q, const float* keys, const float* values, int hea
 }
 
 constexpr VectorOps MakeVectorOps(const char* name) {
-  return {name, Dot, RmsNorm, SiluMul, Softmax, AddScaled, Scale, Rotate, ToBf16, AttendBlock};
+  return {name,    Dot,   RmsNorm, SiluMul, Softmax,    AddScaled,
+          AddRows, Scale, Rotate,  ToBf16,  AttendBlock};
 }
 
 }  // namespace

@@ -51,12 +51,17 @@ absl::StatusOr<std::unique_ptr<CpuModelRunner>> CpuModelRunner::Create(const Che
   ASSIGN_OR_RETURN(kernels::KernelSet kernels, kernels::SelectKernels(options.weights));
   for (const std::string& line : kernels.report) base::Log().info("kernels: {}", line);
   for (const int64_t k : InnerSizes(config)) {
-    RETURN_IF_ERROR(kernels.f32->Prepare(k));
-    if (kernels.bf16 != nullptr) RETURN_IF_ERROR(kernels.bf16->Prepare(k));
+    RETURN_IF_ERROR(kernels.matmul(options.weights).Prepare(k));
   }
+  RETURN_IF_ERROR(kernels.f32->Prepare(config.hidden_size));  // the router
   ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(CacheShape(config), options.kv_cache_bytes));
   std::unique_ptr<CpuModelRunner> runner(
       new CpuModelRunner(checkpoint, options, std::move(kernels), std::move(cache)));
+  ASSIGN_OR_RETURN(runner->weights_,
+                   Weights::Pack(checkpoint, {.format = options.weights,
+                                              .quantized = runner->kernels_.quantized,
+                                              .pool = &runner->pool_}));
+  runner->load_info_.weights = runner->weights_.size;
   ASSIGN_OR_RETURN(
       runner->transformer_,
       Transformer::Create(runner->config_, runner->weights_, *runner->compute_, runner->cache_,
@@ -75,8 +80,7 @@ CpuModelRunner::CpuModelRunner(const Checkpoint& checkpoint, const Options& opti
       pool_({.num_threads = options.num_threads,
              .pin = options.pin,
              .on_thread_start = [](int) { kernels::InitComputeThread(); }}),
-      cache_(std::move(cache)),
-      weights_(Weights::Pack(checkpoint, options.weights, pool_)) {
+      cache_(std::move(cache)) {
   const std::vector<int64_t> inner_sizes = InnerSizes(config_);
   compute_ = std::make_unique<kernels::Compute>(
       kernels_, pool_,
@@ -90,7 +94,6 @@ CpuModelRunner::CpuModelRunner(const Checkpoint& checkpoint, const Options& opti
   rows_.reserve(Transformer::kMaxLogitRows);
   results_.resize(options.max_step_sequences);
 
-  load_info_.weights = weights_.size;
   load_info_.kernels = kernels_.report;
   load_info_.isa = kernels_.isa;
   load_info_.num_kv_blocks = cache_.num_blocks();

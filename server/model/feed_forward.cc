@@ -16,37 +16,36 @@ using kernels::kTileRows;
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Items that each thread should find in a fork.
+constexpr int64_t kItemsPerThread = 16;
+// Below about this many rows a block costs what it takes to read it.
+constexpr int64_t kMemoryBoundRows = 8;
+
 // Width of a network.
 int64_t FfnSize(const FfnWeights& ffn) { return ffn.down.k(); }
 
 }  // namespace
 
-FeedForward::FeedForward(const ModelConfig& config, kernels::Compute& compute,
-                         kernels::WeightFormat format, int64_t max_tokens)
-    : config_(config), compute_(compute), format_(format) {
-  const auto hidden_bytes = [&](int64_t ffn_size) {
-    return kernels::PaddedK(format, ffn_size) * static_cast<int64_t>(kernels::BytesOf(format));
-  };
+FeedForward::FeedForward(const ModelConfig& config, kernels::Compute& compute, int64_t max_tokens)
+    : config_(config), compute_(compute), format_(compute.kernels().format) {
   const bool has_shared = config.shared_ffn_size > 0;
-  const int64_t sparse_slots = config.router.top_k + (has_shared ? 1 : 0);
-  const int64_t slots = std::max<int64_t>(1, sparse_slots);
-  const int64_t bytes_per_token =
-      std::max(config.router.top_k * hidden_bytes(config.expert_ffn_size) +
-                   (has_shared ? hidden_bytes(config.shared_ffn_size) : 0),
-               hidden_bytes(config.dense_ffn_size));
+  const int64_t slots = std::max<int64_t>(1, config.router.top_k + (has_shared ? 1 : 0));
+  const int64_t hidden_per_token =
+      std::max<int64_t>(int64_t{config.router.top_k} * config.expert_ffn_size +
+                            (has_shared ? config.shared_ffn_size : 0),
+                        config.dense_ffn_size);
   pairs_.reserve(max_tokens * slots);
-  // Every network may end with a tile that is not full.
-  tiles_.reserve(CeilDiv(max_tokens * slots, kTileRows) + config.router.num_experts + 1);
+  groups_.reserve(config.router.num_experts + 1);
+  // Each group has a last item that may be small; the others have their share of the work.
+  items_.reserve(groups_.capacity() + 2 * kItemsPerThread * compute.pool().num_threads());
   ends_.resize(config.router.num_experts);
-  hidden_ = kernels::AlignedBuffer<std::byte>(max_tokens * bytes_per_token);
+  hidden_ = kernels::AlignedBuffer<float>(max_tokens * hidden_per_token);
   slots_ = kernels::AlignedBuffer<float>(max_tokens * slots * config.hidden_size);
 }
 
 void FeedForward::RunExperts(const LayerWeights& weights, const Routes& routes, const float* x,
                              int64_t num_tokens, float* y) {
-  slots_per_token_ = config_.router.top_k + (weights.shared.has_value() ? 1 : 0);
-  tiles_.clear();
-  hidden_end_ = hidden_.data();
+  Begin(config_.router.top_k + (weights.shared.has_value() ? 1 : 0));
   SortByExpert(weights, routes, num_tokens);
   if (weights.shared.has_value())
     AddForAllTokens(*weights.shared, weights.shared_gate, x, num_tokens, config_.router.top_k);
@@ -55,12 +54,16 @@ void FeedForward::RunExperts(const LayerWeights& weights, const Routes& routes, 
 
 void FeedForward::RunDense(const LayerWeights& weights, const float* x, int64_t num_tokens,
                            float* y) {
-  slots_per_token_ = 1;
-  tiles_.clear();
-  pairs_.clear();
-  hidden_end_ = hidden_.data();
+  Begin(1);
   AddForAllTokens(*weights.dense, {}, x, num_tokens, 0);
   Run(x, num_tokens, y);
+}
+
+void FeedForward::Begin(int slots_per_token) {
+  slots_per_token_ = slots_per_token;
+  pairs_.clear();
+  groups_.clear();
+  hidden_end_ = hidden_.data();
 }
 
 // A counting sort: the pairs of an expert keep the order of the tokens.
@@ -83,7 +86,7 @@ void FeedForward::SortByExpert(const LayerWeights& weights, const Routes& routes
   }
   begin = 0;
   for (size_t expert = 0; expert < ends_.size(); ++expert) {
-    AddTiles(weights.experts[expert], begin, ends_[expert]);
+    AddGroup(weights.experts[expert], begin, ends_[expert]);
     begin = ends_[expert];
   }
 }
@@ -101,57 +104,58 @@ void FeedForward::AddForAllTokens(const FfnWeights& ffn, const std::vector<float
     pairs_.push_back({static_cast<int32_t>(token),
                       static_cast<int32_t>(token * slots_per_token_ + slot), weight});
   }
-  AddTiles(ffn, first_pair, static_cast<int64_t>(pairs_.size()));
+  AddGroup(ffn, first_pair, static_cast<int64_t>(pairs_.size()));
 }
 
-void FeedForward::AddTiles(const FfnWeights& ffn, int64_t first_pair, int64_t end_pair) {
-  const int64_t row_bytes =
-      kernels::PaddedK(format_, FfnSize(ffn)) * static_cast<int64_t>(kernels::BytesOf(format_));
-  for (int64_t pair = first_pair; pair < end_pair; pair += kTileRows) {
-    const int rows = static_cast<int>(std::min<int64_t>(kTileRows, end_pair - pair));
-    tiles_.push_back({&ffn, pair, rows, hidden_end_});
-    hidden_end_ += rows * row_bytes;
-  }
+void FeedForward::AddGroup(const FfnWeights& ffn, int64_t first_pair, int64_t end_pair) {
+  if (first_pair == end_pair) return;
+  groups_.push_back({&ffn, first_pair, end_pair - first_pair, hidden_end_});
+  hidden_end_ += (end_pair - first_pair) * FfnSize(ffn);
   DCHECK(hidden_end_ <= hidden_.data() + hidden_.size());
+}
+
+void FeedForward::MakeItems(const kernels::PackedMatrix FfnWeights::*which, int64_t unit) {
+  const auto block_cost = [](const Group& group) {
+    return std::max(group.num_pairs, kMemoryBoundRows);
+  };
+  int64_t total = 0;
+  for (const Group& group : groups_) total += (group.ffn->*which).num_blocks() * block_cost(group);
+  const int64_t share = total / (kItemsPerThread * compute_.pool().num_threads());
+  items_.clear();
+  for (const Group& group : groups_) {
+    const int64_t num_blocks = (group.ffn->*which).num_blocks();
+    const int64_t blocks = std::max<int64_t>(CeilDiv(share, block_cost(group) * unit), 1) * unit;
+    for (int64_t first = 0; first < num_blocks; first += blocks)
+      items_.push_back({&group, first, std::min(first + blocks, num_blocks)});
+  }
 }
 
 void FeedForward::Run(const float* x, int64_t num_tokens, float* y) {
   const Activations rows = compute_.Convert(format_, x, num_tokens, config_.hidden_size);
-  const int64_t num_tiles = static_cast<int64_t>(tiles_.size());
-  int64_t gate_up_chunks = 0;
-  int64_t down_chunks = 0;
-  for (const Tile& tile : tiles_) {
-    gate_up_chunks =
-        std::max(gate_up_chunks, CeilDiv(tile.ffn->gate_up.num_blocks(), GateUpBlocks(tile)));
-    down_chunks = std::max(down_chunks, CeilDiv(tile.ffn->down.num_blocks(), DownBlocks(tile)));
-  }
-  compute_.pool().ParallelFor(num_tiles * gate_up_chunks, [&](int64_t item, int thread) {
-    RunGateUp(tiles_[item / gate_up_chunks], rows, item % gate_up_chunks, thread);
-  });
-  compute_.pool().ParallelFor(num_tiles * down_chunks, [&](int64_t item, int thread) {
-    RunDown(tiles_[item / down_chunks], item % down_chunks, thread);
-  });
+  MakeItems(&FfnWeights::gate_up, 2);
+  compute_.pool().ParallelFor(static_cast<int64_t>(items_.size()),
+                              [&](int64_t i, int thread) { RunGateUp(items_[i], rows, thread); });
+  MakeItems(&FfnWeights::down, 1);
+  compute_.pool().ParallelFor(static_cast<int64_t>(items_.size()),
+                              [&](int64_t i, int thread) { RunDown(items_[i], thread); });
   compute_.ForRows(num_tokens, [&](int64_t token, int) {
-    float* sum = slots_.data() + token * slots_per_token_ * config_.hidden_size;
-    for (int slot = 1; slot < slots_per_token_; ++slot)
-      compute_.ops().add_scaled(1, sum + slot * int64_t{config_.hidden_size}, sum,
-                                config_.hidden_size);
-    compute_.ops().add_scaled(1, sum, y + token * config_.hidden_size, config_.hidden_size);
+    const float* slots = slots_.data() + token * slots_per_token_ * config_.hidden_size;
+    compute_.ops().add_rows(slots, slots_per_token_, config_.hidden_size,
+                            y + token * config_.hidden_size);
   });
 }
 
-int64_t FeedForward::GateUpBlocks(const Tile& tile) const {
-  return CeilDiv(compute_.BlocksPerItem(static_cast<int64_t>(tiles_.size()), tile.ffn->gate_up),
-                 2) *
-         2;
+template <typename Work>
+void FeedForward::ForTiles(const Group& group, Work work) const {
+  for (int64_t first = 0; first < group.num_pairs; first += kTileRows) {
+    work(Tile{pairs_.data() + group.first_pair + first,
+              static_cast<int>(std::min<int64_t>(kTileRows, group.num_pairs - first)),
+              group.hidden + first * FfnSize(*group.ffn)});
+  }
 }
 
-int64_t FeedForward::DownBlocks(const Tile& tile) const {
-  return compute_.BlocksPerItem(static_cast<int64_t>(tiles_.size()), tile.ffn->down);
-}
-
-const std::byte* FeedForward::Gather(const Tile& tile, const Activations& x, int thread) {
-  const Pair* pairs = pairs_.data() + tile.first_pair;
+const std::byte* FeedForward::GatherInputs(const Tile& tile, const Activations& x, int thread) {
+  const Pair* pairs = tile.pairs;
   if (pairs[tile.rows - 1].token - pairs[0].token == tile.rows - 1) return x.row(pairs[0].token);
   std::byte* to = compute_.thread(thread).rows.data();
   for (int row = 0; row < tile.rows; ++row)
@@ -159,53 +163,54 @@ const std::byte* FeedForward::Gather(const Tile& tile, const Activations& x, int
   return to;
 }
 
-void FeedForward::RunGateUp(const Tile& tile, const Activations& x, int64_t chunk, int thread) {
-  const kernels::PackedMatrix& weights = tile.ffn->gate_up;
-  const int64_t blocks = GateUpBlocks(tile);
-  const int64_t end = std::min((chunk + 1) * blocks, weights.num_blocks());
-  if (chunk * blocks >= end) return;
+const std::byte* FeedForward::ConvertHidden(const Tile& tile, int64_t width, int thread) {
+  if (format_ == kernels::WeightFormat::kF32)
+    return reinterpret_cast<const std::byte*>(tile.hidden);
+  std::byte* to = compute_.thread(thread).rows.data();
+  const int64_t row_bytes = kernels::RowBytes(format_, width);
+  for (int row = 0; row < tile.rows; ++row)
+    compute_.ConvertRow(format_, tile.hidden + row * width, width, to + row * row_bytes);
+  return to;
+}
+
+void FeedForward::RunGateUp(const Item& item, const Activations& x, int thread) {
+  const kernels::PackedMatrix& weights = item.group->ffn->gate_up;
   const kernels::TileKernel& kernel = compute_.kernels().matmul(format_);
+  const int64_t width = FfnSize(*item.group->ffn);
   kernels::Compute::Thread& scratch = compute_.thread(thread);
   float* gate = scratch.tile.data();
   float* up = scratch.pair_tile.data();
-  const std::byte* rows = Gather(tile, x, thread);
-  const int64_t hidden_k = kernels::PaddedK(format_, FfnSize(*tile.ffn));
-  for (int64_t block = chunk * blocks; block < end; block += 2) {
-    kernel.Multiply(tile.rows, x.k, rows, weights.block(block), gate, scratch.kernel.data());
-    kernel.Multiply(tile.rows, x.k, rows, weights.block(block + 1), up, scratch.kernel.data());
-    // Columns beyond the network's width come out as zeros, which is what the padding of K needs.
-    compute_.ops().silu_mul(gate, up, gate, int64_t{tile.rows} * kBlockColumns);
-    const int64_t column = block / 2 * kBlockColumns;
-    const int64_t columns = std::min<int64_t>(kBlockColumns, hidden_k - column);
-    for (int row = 0; row < tile.rows; ++row) {
-      const float* from = gate + row * kBlockColumns;
-      const int64_t to = row * hidden_k + column;
-      if (format_ == kernels::WeightFormat::kF32) {
-        std::copy_n(from, columns, reinterpret_cast<float*>(tile.hidden) + to);
-      } else {
-        compute_.ops().to_bf16(from, reinterpret_cast<uint16_t*>(tile.hidden) + to, columns);
-      }
+  ForTiles(*item.group, [&](const Tile& tile) {
+    const std::byte* rows = GatherInputs(tile, x, thread);
+    for (int64_t block = item.first_block; block < item.end_block; block += 2) {
+      kernel.Multiply(tile.rows, x.k, rows, weights.block(block), gate, scratch.kernel.data());
+      kernel.Multiply(tile.rows, x.k, rows, weights.block(block + 1), up, scratch.kernel.data());
+      compute_.ops().silu_mul(gate, up, gate, int64_t{tile.rows} * kBlockColumns);
+      const int64_t column = block / 2 * kBlockColumns;
+      const int64_t columns = std::min<int64_t>(kBlockColumns, width - column);
+      for (int row = 0; row < tile.rows; ++row)
+        std::copy_n(gate + row * kBlockColumns, columns, tile.hidden + row * width + column);
     }
-  }
+  });
 }
 
-void FeedForward::RunDown(const Tile& tile, int64_t chunk, int thread) {
-  const kernels::PackedMatrix& weights = tile.ffn->down;
-  const int64_t blocks = DownBlocks(tile);
-  const int64_t end = std::min((chunk + 1) * blocks, weights.num_blocks());
+void FeedForward::RunDown(const Item& item, int thread) {
+  const kernels::PackedMatrix& weights = item.group->ffn->down;
   const kernels::TileKernel& kernel = compute_.kernels().matmul(format_);
   kernels::Compute::Thread& scratch = compute_.thread(thread);
-  for (int64_t block = chunk * blocks; block < end; ++block) {
-    kernel.Multiply(tile.rows, weights.k(), tile.hidden, weights.block(block), scratch.tile.data(),
-                    scratch.kernel.data());
-    const int64_t column = block * kBlockColumns;
-    const int64_t columns = std::min<int64_t>(kBlockColumns, weights.n() - column);
-    for (int row = 0; row < tile.rows; ++row) {
-      const Pair& pair = pairs_[tile.first_pair + row];
-      compute_.ops().scale(pair.weight, scratch.tile.data() + row * kBlockColumns,
-                           slots_.data() + pair.slot * weights.n() + column, columns);
+  ForTiles(*item.group, [&](const Tile& tile) {
+    const std::byte* rows = ConvertHidden(tile, weights.k(), thread);
+    for (int64_t block = item.first_block; block < item.end_block; ++block) {
+      kernel.Multiply(tile.rows, weights.k(), rows, weights.block(block), scratch.tile.data(),
+                      scratch.kernel.data());
+      const int64_t column = block * kBlockColumns;
+      const int64_t columns = std::min<int64_t>(kBlockColumns, weights.n() - column);
+      for (int row = 0; row < tile.rows; ++row) {
+        compute_.ops().scale(tile.pairs[row].weight, scratch.tile.data() + row * kBlockColumns,
+                             slots_.data() + tile.pairs[row].slot * weights.n() + column, columns);
+      }
     }
-  }
+  });
 }
 
 }  // namespace sluice::model

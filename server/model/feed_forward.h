@@ -23,16 +23,18 @@ struct Routes {
 // be added up in the order of k whoever computed them first:
 //
 //   pairs  [P]        sorted by expert; the shared expert's T pairs last
-//   hidden [P][F]     silu(gate x) * up x, in the format of the weights
+//   hidden [P][F]     silu(gate x) * up x, f32
 //   slots  [T][S][H]  weight * down(hidden); S = K, one more with a shared expert
+//
+// Work is handed out in items of about equal cost: a stretch of columns of one network, for all of
+// its pairs. A crowded expert becomes many items, a quiet one a single item.
 //
 // Used by the thread that runs the step; works in parallel inside. Allocates nothing after
 // construction.
 class FeedForward {
  public:
   // `compute` outlives this.
-  FeedForward(const ModelConfig& config, kernels::Compute& compute, kernels::WeightFormat format,
-              int64_t max_tokens);
+  FeedForward(const ModelConfig& config, kernels::Compute& compute, int64_t max_tokens);
 
   // y [T, H] += the routed experts' outputs by their weights, and the shared expert's by its gate;
   // x [T, H].
@@ -48,40 +50,57 @@ class FeedForward {
     int32_t slot;
     float weight;
   };
-  // Up to kTileRows consecutive pairs of one network.
-  struct Tile {
+  // Consecutive pairs of one network.
+  struct Group {
     const FfnWeights* ffn;
     int64_t first_pair;
+    int64_t num_pairs;
+    float* hidden;  // [num_pairs, F]
+  };
+  // Blocks [first_block, end_block) of a group's matrix.
+  struct Item {
+    const Group* group;
+    int64_t first_block;
+    int64_t end_block;
+  };
+  // Up to kTileRows consecutive pairs of a group.
+  struct Tile {
+    const Pair* pairs;
     int rows;
-    std::byte* hidden;  // [rows, F]
+    float* hidden;  // [rows, F]
   };
 
+  void Begin(int slots_per_token);
   void SortByExpert(const LayerWeights& weights, const Routes& routes, int64_t num_tokens);
   // Appends one pair for each token, with its given slot, weighted by sigmoid(gate . x) or 1.
   void AddForAllTokens(const FfnWeights& ffn, const std::vector<float>& gate, const float* x,
                        int64_t num_tokens, int slot);
-  // Cuts the pairs in [first_pair, end_pair), which belong to `ffn`, into tiles.
-  void AddTiles(const FfnWeights& ffn, int64_t first_pair, int64_t end_pair);
+  // The pairs in [first_pair, end_pair) belong to `ffn`.
+  void AddGroup(const FfnWeights& ffn, int64_t first_pair, int64_t end_pair);
+  // Cuts the matrix `which` of every group into items of a multiple of `unit` blocks.
+  void MakeItems(const kernels::PackedMatrix FfnWeights::*which, int64_t unit);
 
   void Run(const float* x, int64_t num_tokens, float* y);
-  // Work on the chunk-th stretch of a tile's columns; beyond the last there is nothing to do.
-  void RunGateUp(const Tile& tile, const kernels::Activations& x, int64_t chunk, int thread);
-  void RunDown(const Tile& tile, int64_t chunk, int thread);
-  // Blocks of such a stretch.
-  int64_t GateUpBlocks(const Tile& tile) const;
-  int64_t DownBlocks(const Tile& tile) const;
+  // Calls work(tile) for every tile of a group.
+  template <typename Work>
+  void ForTiles(const Group& group, Work work) const;
+  void RunGateUp(const Item& item, const kernels::Activations& x, int thread);
+  void RunDown(const Item& item, int thread);
   // The tile's rows of x side by side: where they are, or gathered into the thread's scratch.
-  const std::byte* Gather(const Tile& tile, const kernels::Activations& x, int thread);
+  const std::byte* GatherInputs(const Tile& tile, const kernels::Activations& x, int thread);
+  // The tile's hidden rows in the format of the weights.
+  const std::byte* ConvertHidden(const Tile& tile, int64_t width, int thread);
 
   const ModelConfig& config_;
   kernels::Compute& compute_;
   const kernels::WeightFormat format_;
   int slots_per_token_ = 0;
   std::vector<Pair> pairs_;
-  std::vector<Tile> tiles_;
+  std::vector<Group> groups_;
+  std::vector<Item> items_;
   std::vector<int64_t> ends_;  // [E] end of each expert's pairs
-  std::byte* hidden_end_ = nullptr;
-  kernels::AlignedBuffer<std::byte> hidden_;
+  float* hidden_end_ = nullptr;
+  kernels::AlignedBuffer<float> hidden_;
   kernels::AlignedBuffer<float> slots_;
 };
 

@@ -17,7 +17,8 @@ absl::StatusOr<KvCache> KvCache::Create(const Shape& shape, int64_t bytes) {
                                                    " bytes does not hold one block of ",
                                                    shape.block_bytes(), " bytes"));
   }
-  ASSIGN_OR_RETURN(MappedMemory memory, MappedMemory::Reserve(blocks * shape.block_bytes()));
+  ASSIGN_OR_RETURN(base::MappedMemory memory,
+                   base::MappedMemory::Reserve(blocks * shape.block_bytes()));
   return KvCache(shape, static_cast<int>(blocks), std::move(memory));
 }
 

@@ -10,8 +10,8 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "base/mapped_memory.h"
 #include "kernels/paged_kv.h"
-#include "model/mapped_memory.h"
 #include "model/model_runner.h"
 
 namespace sluice::model {
@@ -47,12 +47,12 @@ class KvCache {
   }
 
  private:
-  KvCache(const Shape& shape, int num_blocks, MappedMemory memory)
+  KvCache(const Shape& shape, int num_blocks, base::MappedMemory memory)
       : shape_(shape), num_blocks_(num_blocks), memory_(std::move(memory)) {}
 
   Shape shape_;
   int num_blocks_;
-  MappedMemory memory_;
+  base::MappedMemory memory_;
 };
 
 }  // namespace sluice::model

@@ -88,8 +88,9 @@ std::vector<float> RopeInverseFrequencies(const RopeConfig& config, int head_dim
 absl::StatusOr<RopeTable> RopeTable::Create(const RopeConfig& config, int head_dim,
                                             int64_t max_positions) {
   CHECK(head_dim % 2 == 0 && max_positions > 0);
-  ASSIGN_OR_RETURN(MappedMemory memory, MappedMemory::Reserve(max_positions * head_dim *
-                                                              static_cast<int64_t>(sizeof(float))));
+  ASSIGN_OR_RETURN(
+      base::MappedMemory memory,
+      base::MappedMemory::Reserve(max_positions * head_dim * static_cast<int64_t>(sizeof(float))));
   const bool yarn = config.scaling == RopeConfig::Scaling::kYarn;
   return RopeTable(RopeInverseFrequencies(config, head_dim),
                    yarn ? static_cast<float>(config.attention_factor) : 1.0f, max_positions,
@@ -97,7 +98,7 @@ absl::StatusOr<RopeTable> RopeTable::Create(const RopeConfig& config, int head_d
 }
 
 RopeTable::RopeTable(std::vector<float> inverse_frequencies, float factor, int64_t max_positions,
-                     MappedMemory memory)
+                     base::MappedMemory memory)
     : inverse_frequencies_(std::move(inverse_frequencies)),
       factor_(factor),
       half_(static_cast<int64_t>(inverse_frequencies_.size())),

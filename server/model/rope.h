@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/mapped_memory.h"
 #include "model/config.h"
-#include "model/mapped_memory.h"
 
 namespace sluice::model {
 
@@ -32,14 +32,14 @@ class RopeTable {
 
  private:
   RopeTable(std::vector<float> inverse_frequencies, float factor, int64_t max_positions,
-            MappedMemory memory);
+            base::MappedMemory memory);
 
   std::vector<float> inverse_frequencies_;
   float factor_;
   int64_t half_;
   int64_t max_positions_;
   int64_t ready_ = 0;
-  MappedMemory memory_;
+  base::MappedMemory memory_;
   float* table_;  // [max_positions] {cos [half], sin [half]}, in memory_
 };
 

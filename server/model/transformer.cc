@@ -76,7 +76,7 @@ Transformer::Transformer(const ModelConfig& config, const Weights& weights,
       weights_(weights),
       compute_(compute),
       attention_(std::move(attention)),
-      feed_forward_(config, compute, weights.lm_head.format(), limits.max_step_tokens) {
+      feed_forward_(config, compute, limits.max_step_tokens) {
   const size_t tokens = limits.max_step_tokens;
   const size_t hidden = config.hidden_size;
   const size_t head_dim = config.attention.head_dim;

@@ -5,6 +5,7 @@
 
 #include "absl/types/span.h"
 #include "base/check.h"
+#include "base/status_macros.h"
 
 namespace sluice::model {
 namespace {
@@ -48,14 +49,18 @@ constexpr std::array<const char*, kNumKinds> kKindNames = {
 // Turns tensors into weights one by one, and keeps the accounts.
 class Packer {
  public:
-  Packer(const Checkpoint& checkpoint, WeightFormat format, base::ThreadPool& pool)
-      : checkpoint_(checkpoint), config_(checkpoint.config()), format_(format), pool_(pool) {}
+  Packer(const Checkpoint& checkpoint, const Weights::Packing& packing)
+      : checkpoint_(checkpoint), config_(checkpoint.config()), packing_(packing) {}
 
-  Weights Run() {
+  absl::StatusOr<Weights> Run() {
+    ASSIGN_OR_RETURN(base::Arena arena,
+                     base::Arena::Reserve(Weights::PackedBytes(checkpoint_, packing_.format),
+                                          base::MappedMemory::Pages::kHuge));
+    arena_ = &arena;
     const ModelTensors& tensors = checkpoint_.tensors();
     Weights weights;
     // Before the embedding, whose pages it shares if tied.
-    weights.lm_head = Matrix(kLmHead, {tensors.lm_head}, format_);
+    weights.lm_head = Matrix(kLmHead, {tensors.lm_head});
     if (config_.tied_embeddings) parameters_ -= Count(tensors.lm_head);
     weights.embedding = MakeEmbedding(tensors.embedding);
     weights.layers.reserve(tensors.layers.size());
@@ -66,6 +71,8 @@ class Packer {
       weights.size.bytes.emplace_back(kKindNames[kind], bytes_[kind]);
     weights.size.parameters = parameters_;
     weights.size.active_parameters = parameters_ - idle_parameters_;
+    CHECK(arena.taken() == Weights::PackedBytes(checkpoint_, packing_.format));
+    weights.memory = std::move(arena);
     return weights;
   }
 
@@ -73,7 +80,7 @@ class Packer {
   LayerWeights Layer(const LayerTensors& tensors) {
     LayerWeights layer;
     layer.attention_norm = Vector(kNorms, tensors.attention_norm);
-    layer.qkv = Matrix(kAttention, {tensors.q, tensors.k, tensors.v}, format_);
+    layer.qkv = Matrix(kAttention, {tensors.q, tensors.k, tensors.v});
     if (tensors.q_bias.has_value() || tensors.k_bias.has_value() || tensors.v_bias.has_value()) {
       AppendBias(tensors.q_bias, tensors.q.rows, layer.qkv_bias);
       AppendBias(tensors.k_bias, tensors.k.rows, layer.qkv_bias);
@@ -81,11 +88,11 @@ class Packer {
     }
     if (tensors.q_norm.has_value()) layer.q_norm = Vector(kNorms, *tensors.q_norm);
     if (tensors.k_norm.has_value()) layer.k_norm = Vector(kNorms, *tensors.k_norm);
-    layer.o = Matrix(kAttention, {tensors.o}, format_);
+    layer.o = Matrix(kAttention, {tensors.o});
     if (tensors.o_bias.has_value()) layer.o_bias = Vector(kAttention, *tensors.o_bias);
     layer.ffn_norm = Vector(kNorms, tensors.ffn_norm);
     if (tensors.router.has_value())
-      layer.router = Matrix(kRouter, {*tensors.router}, WeightFormat::kF32);
+      layer.router = Pack(kRouter, WeightFormat::kF32, {*tensors.router});
     layer.experts.reserve(tensors.experts.size());
     for (const FfnTensors& expert : tensors.experts) layer.experts.push_back(Ffn(kExperts, expert));
     if (!tensors.experts.empty()) {
@@ -99,10 +106,14 @@ class Packer {
     return layer;
   }
 
-  PackedMatrix Matrix(Kind kind, std::initializer_list<TensorView> tensors, WeightFormat format) {
+  PackedMatrix Matrix(Kind kind, std::initializer_list<TensorView> tensors) {
+    return Pack(kind, packing_.format, tensors);
+  }
+
+  PackedMatrix Pack(Kind kind, WeightFormat format, std::initializer_list<TensorView> tensors) {
     std::vector<SourceView> sources;
     for (const TensorView& tensor : tensors) sources.push_back(SourceOf(tensor));
-    PackedMatrix matrix = PackedMatrix::Pack(format, sources, pool_);
+    PackedMatrix matrix = PackedMatrix::Pack(PackingAs(format), sources);
     for (const TensorView& tensor : tensors) Done(tensor);
     bytes_[kind] += matrix.bytes();
     return matrix;
@@ -110,13 +121,18 @@ class Packer {
 
   FfnWeights Ffn(Kind kind, const FfnTensors& tensors) {
     FfnWeights ffn;
-    ffn.gate_up =
-        PackedMatrix::PackPair(format_, SourceOf(tensors.gate), SourceOf(tensors.up), pool_);
+    ffn.gate_up = PackedMatrix::PackPair(PackingAs(packing_.format), SourceOf(tensors.gate),
+                                         SourceOf(tensors.up));
     Done(tensors.gate);
     Done(tensors.up);
     bytes_[kind] += ffn.gate_up.bytes();
-    ffn.down = Matrix(kind, {tensors.down}, format_);
+    ffn.down = Matrix(kind, {tensors.down});
     return ffn;
+  }
+
+  PackedMatrix::Packing PackingAs(WeightFormat format) const {
+    return {
+        .format = format, .quantized = packing_.quantized, .pool = packing_.pool, .arena = arena_};
   }
 
   std::vector<float> Vector(Kind kind, const TensorView& tensor) {
@@ -137,17 +153,14 @@ class Packer {
   }
 
   Embedding MakeEmbedding(const TensorView& tensor) {
-    const kernels::ElementType type = ElementTypeOf(tensor.dtype);
-    const size_t row_bytes = tensor.cols * kernels::BytesOf(type);
-    Embedding embedding{type, tensor.cols,
-                        kernels::AlignedBuffer<std::byte>(tensor.rows * row_bytes)};
-    pool_.ParallelFor(tensor.rows, [&](int64_t row, int) {
-      std::memcpy(embedding.data.data() + row * row_bytes, tensor.data + row * row_bytes,
-                  row_bytes);
+    const int64_t row_bytes = static_cast<int64_t>(tensor.bytes()) / tensor.rows;
+    std::byte* data = arena_->Take(static_cast<int64_t>(tensor.bytes()));
+    packing_.pool->ParallelFor(tensor.rows, [&](int64_t row, int) {
+      std::memcpy(data + row * row_bytes, tensor.data + row * row_bytes, row_bytes);
     });
     Done(tensor);
-    bytes_[kEmbedding] += static_cast<int64_t>(embedding.data.size());
-    return embedding;
+    bytes_[kEmbedding] += static_cast<int64_t>(tensor.bytes());
+    return {ElementTypeOf(tensor.dtype), tensor.cols, data};
   }
 
   void Done(const TensorView& tensor) {
@@ -157,24 +170,54 @@ class Packer {
 
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
-  const WeightFormat format_;
-  base::ThreadPool& pool_;
+  const Weights::Packing packing_;
+  base::Arena* arena_ = nullptr;
   std::array<int64_t, kNumKinds> bytes_{};
   int64_t parameters_ = 0;
   // Of the experts that a token does not go to.
   int64_t idle_parameters_ = 0;
 };
 
+// Calls add(bytes) for every piece of the arena that packing takes.
+template <typename Add>
+void ForPieces(const Checkpoint& checkpoint, WeightFormat format, Add add) {
+  const ModelTensors& tensors = checkpoint.tensors();
+  const auto add_matrix = [&](int64_t rows, int64_t cols) {
+    add(PackedMatrix::ArenaBytes(format, rows, cols));
+  };
+  const auto add_ffn = [&](const FfnTensors& ffn) {
+    add_matrix(PackedMatrix::PairColumns(ffn.gate.rows), ffn.gate.cols);
+    add_matrix(ffn.down.rows, ffn.down.cols);
+  };
+  add_matrix(tensors.lm_head.rows, tensors.lm_head.cols);
+  add(base::Arena::RoundUp(static_cast<int64_t>(tensors.embedding.bytes())));
+  for (const LayerTensors& layer : tensors.layers) {
+    add_matrix(layer.q.rows + layer.k.rows + layer.v.rows, layer.q.cols);
+    add_matrix(layer.o.rows, layer.o.cols);
+    if (layer.router.has_value()) {
+      add(PackedMatrix::ArenaBytes(WeightFormat::kF32, layer.router->rows, layer.router->cols));
+    }
+    for (const FfnTensors& expert : layer.experts) add_ffn(expert);
+    if (layer.shared.has_value()) add_ffn(*layer.shared);
+    if (layer.dense.has_value()) add_ffn(*layer.dense);
+  }
+}
+
 }  // namespace
 
 void Embedding::Lookup(TokenId token, float* to) const {
-  const std::byte* row = data.data() + token * size * static_cast<int64_t>(kernels::BytesOf(type));
+  const std::byte* row = data + token * size * static_cast<int64_t>(kernels::BytesOf(type));
   for (int64_t i = 0; i < size; ++i) to[i] = kernels::LoadElement(type, row, i);
 }
 
-Weights Weights::Pack(const Checkpoint& checkpoint, kernels::WeightFormat format,
-                      base::ThreadPool& pool) {
-  return Packer(checkpoint, format, pool).Run();
+int64_t Weights::PackedBytes(const Checkpoint& checkpoint, WeightFormat format) {
+  int64_t sum = 0;
+  ForPieces(checkpoint, format, [&](int64_t bytes) { sum += bytes; });
+  return sum;
+}
+
+absl::StatusOr<Weights> Weights::Pack(const Checkpoint& checkpoint, const Packing& packing) {
+  return Packer(checkpoint, packing).Run();
 }
 
 }  // namespace sluice::model

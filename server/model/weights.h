@@ -7,9 +7,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
+#include "base/arena.h"
 #include "base/thread_pool.h"
 #include "base/token.h"
-#include "kernels/aligned_buffer.h"
 #include "kernels/packed_matrix.h"
 #include "model/checkpoint.h"
 
@@ -41,8 +42,8 @@ struct LayerWeights {
 // The embedding stays in the checkpoint's own type.
 struct Embedding {
   kernels::ElementType type = kernels::ElementType::kF32;
-  int64_t size = 0;                        // H
-  kernels::AlignedBuffer<std::byte> data;  // [V, H]
+  int64_t size = 0;                 // H
+  const std::byte* data = nullptr;  // [V, H]
 
   // Writes the token's vector [H] to `to`.
   void Lookup(TokenId token, float* to) const;
@@ -57,17 +58,29 @@ struct WeightsSize {
   int64_t active_parameters = 0;
 };
 
-// Immutable once packed; may be read from any thread.
+// Immutable once packed; may be read from any thread. Router, norms and embedding keep their
+// precision whatever the format.
 struct Weights {
+  // How to pack; everything outlives the call.
+  struct Packing {
+    kernels::WeightFormat format = kernels::WeightFormat::kF32;
+    const kernels::QuantizedOps* quantized = nullptr;  // for int8 and int4
+    base::ThreadPool* pool = nullptr;
+  };
+
+  std::optional<base::Arena> memory;  // of all matrices and the embedding
   Embedding embedding;
   std::vector<LayerWeights> layers;
   std::vector<float> final_norm;  // [H]
   kernels::PackedMatrix lm_head;  // [H] -> V
   WeightsSize size;
 
+  // What Pack will reserve in one stretch.
+  static int64_t PackedBytes(const Checkpoint& checkpoint, kernels::WeightFormat format);
+
   // Packs tensor by tensor, each in parallel, and releases its pages in the checkpoint at once.
-  static Weights Pack(const Checkpoint& checkpoint, kernels::WeightFormat format,
-                      base::ThreadPool& pool);
+  // RESOURCE_EXHAUSTED if the address space is not to be had.
+  static absl::StatusOr<Weights> Pack(const Checkpoint& checkpoint, const Packing& packing);
 };
 
 }  // namespace sluice::model

@@ -9,6 +9,7 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -18,6 +19,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/arena.h"
+#include "base/mapped_memory.h"
 #include "kernels/compute.h"
 #include "kernels/onednn_brgemm.h"
 #include "kernels/packed_matrix.h"
@@ -31,8 +34,6 @@ namespace {
 
 using kernels::WeightFormat;
 
-constexpr std::pair<const char*, WeightFormat> kFormats[] = {{"f32", WeightFormat::kF32},
-                                                             {"bf16", WeightFormat::kBf16}};
 constexpr int64_t kSize = 2048;  // K and N
 constexpr int64_t kMemoryBytes = 128 << 20;
 // Fits into the second-level cache beside the activations.
@@ -45,17 +46,11 @@ void ReportRates(benchmark::State& state, double bytes, double operations) {
     state.counters["FLOP/s"] = {operations * iterations, benchmark::Counter::kIsRate};
 }
 
-kernels::PackedMatrix Pack(WeightFormat format, const std::vector<float>& w, int64_t rows,
-                           base::ThreadPool& pool) {
-  const kernels::SourceView source = {kernels::ElementType::kF32, rows, kSize,
-                                      reinterpret_cast<const std::byte*>(w.data())};
-  return kernels::PackedMatrix::Pack(format, {source}, pool);
-}
-
 // The kernels for a format, forced to a tier if that is not empty, and enough weights to be out of
 // every cache. Made once for all benchmarks.
 struct Engine {
   kernels::KernelSet kernels;
+  base::Arena memory;
   std::vector<kernels::PackedMatrix> matrices;  // [kSize, kSize]
 
   int64_t num_blocks() const {
@@ -76,13 +71,21 @@ const Engine* EngineFor(WeightFormat format, const std::string& tier) {
   if (!is_new) return at->second.get();
   auto kernels = kernels::SelectKernels(format, tier);
   if (!kernels.ok() || !kernels->matmul(format).Prepare(kSize).ok()) return nullptr;
-  auto engine = std::make_unique<Engine>(Engine{*std::move(kernels), {}});
+  const int64_t matrix_bytes = kernels::PackedMatrix::ArenaBytes(format, kSize, kSize);
+  const int64_t num_matrices = (kMemoryBytes + matrix_bytes - 1) / matrix_bytes;
+  auto memory = base::Arena::Reserve(num_matrices * matrix_bytes, base::MappedMemory::Pages::kHuge);
+  if (!memory.ok()) return nullptr;
+  auto engine = std::make_unique<Engine>(Engine{*std::move(kernels), *std::move(memory), {}});
   base::ThreadPool pool({.num_threads = 1});
   const std::vector<float> w(kSize * kSize, 0.01f);
-  int64_t bytes = 0;
-  while (bytes < kMemoryBytes) {
-    engine->matrices.push_back(Pack(format, w, kSize, pool));
-    bytes += engine->matrices.back().bytes();
+  const kernels::SourceView source = {kernels::ElementType::kF32, kSize, kSize,
+                                      reinterpret_cast<const std::byte*>(w.data())};
+  for (int64_t i = 0; i < num_matrices; ++i) {
+    engine->matrices.push_back(kernels::PackedMatrix::Pack({.format = format,
+                                                            .quantized = engine->kernels.quantized,
+                                                            .pool = &pool,
+                                                            .arena = &engine->memory},
+                                                           {source}));
   }
   at->second = std::move(engine);
   return at->second.get();
@@ -163,8 +166,14 @@ void BM_Experts_Run(benchmark::State& state, WeightFormat format) {
   base::ThreadPool pool({.num_threads = 2});
   kernels::Compute compute(*kernels, pool, {.max_rows = num_tokens, .max_k = 768});
   const testing::RandomCheckpoint checkpoint(config, model::DType::kF32, 1);
-  const model::Weights weights = model::Weights::Pack(checkpoint, format, pool);
-  model::FeedForward feed_forward(config, compute, format, num_tokens);
+  const auto packed = model::Weights::Pack(
+      checkpoint, {.format = format, .quantized = kernels->quantized, .pool = &pool});
+  if (!packed.ok()) {
+    state.SkipWithError("no memory");
+    return;
+  }
+  const model::Weights& weights = *packed;
+  model::FeedForward feed_forward(config, compute, num_tokens);
   std::vector<int32_t> experts;
   for (int64_t i = 0; i < 4 * num_tokens; ++i) experts.push_back(static_cast<int32_t>(i * 5 % 32));
   const std::vector<float> route_weights(experts.size(), 0.25f);
@@ -184,13 +193,29 @@ void BM_Experts_Run(benchmark::State& state, WeightFormat format) {
                                 benchmark::Counter::kIsRate};
 }
 
+// Into memory that was not touched before, as at load.
 void BM_Matrix_Pack(benchmark::State& state, WeightFormat format) {
+  const auto kernels = kernels::SelectKernels(format, "");
+  if (!kernels.ok()) {
+    state.SkipWithError("no such kernel here");
+    return;
+  }
   base::ThreadPool pool({.num_threads = static_cast<int>(state.range(0))});
-  const std::vector<uint16_t> w(kSize * kSize, kernels::Bf16FromFloat(0.01f));
+  std::vector<uint16_t> w(kSize * kSize);
+  for (size_t i = 0; i < w.size(); ++i)
+    w[i] = kernels::Bf16FromFloat(std::sin(static_cast<float>(i)));
   const kernels::SourceView source = {kernels::ElementType::kBf16, kSize, kSize,
                                       reinterpret_cast<const std::byte*>(w.data())};
   for (auto _ : state) {
-    const kernels::PackedMatrix matrix = kernels::PackedMatrix::Pack(format, {source}, pool);
+    auto memory = base::Arena::Reserve(kernels::PackedMatrix::ArenaBytes(format, kSize, kSize),
+                                       base::MappedMemory::Pages::kHuge);
+    if (!memory.ok()) {
+      state.SkipWithError("no memory");
+      return;
+    }
+    const kernels::PackedMatrix matrix = kernels::PackedMatrix::Pack(
+        {.format = format, .quantized = kernels->quantized, .pool = &pool, .arena = &*memory},
+        {source});
     benchmark::DoNotOptimize(matrix.block(0));
   }
   ReportRates(state, 2.0 * kSize * kSize, 0);
@@ -269,9 +294,8 @@ benchmark::internal::Benchmark* Register(const std::string& name, Run run) {
 }
 
 void RegisterBenchmarks() {
-  for (const auto& [name, format] : kFormats) {
-    const WeightFormat f = format;
-    const std::string suffix = std::string("/") + name;
+  for (const WeightFormat f : kernels::kAllWeightFormats) {
+    const std::string suffix = std::string("/") + kernels::NameOf(f);
     for (const bool in_cache : {false, true}) {
       auto* tile = Register("BM_Tile_Multiply" + suffix + (in_cache ? "/cache" : "/memory"),
                             [=](benchmark::State& state) { BM_Tile_Multiply(state, f, in_cache); });

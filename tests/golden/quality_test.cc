@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "bench/formats.h"
+#include "kernels/element_types.h"
 #include "model/checkpoint.h"
 #include "tokenizer/chat_template.h"
 #include "tokenizer/tokenizer.h"
@@ -20,35 +20,31 @@ namespace {
 
 const char kFolder[] = SLUICE_SOURCE_DIR "/models/demo";
 
-// What the project promises of each format.
+// What the project promises of each format, against f32.
 struct Bounds {
-  const char* format;
+  kernels::WeightFormat format;
   double mean_kl;
   double argmax_agreement;  // on the golden answers
   double perplexity_change;
 };
-constexpr Bounds kBounds[] = {
-    {"bf16", 1e-4, 0.998, 0.001}, {"int8", 5e-4, 0.995, 0.002}, {"int4", 1e-2, 0.98, 0.01}};
+constexpr Bounds kBounds[] = {{kernels::WeightFormat::kBf16, 1e-4, 0.998, 0.001},
+                              {kernels::WeightFormat::kInt8, 5e-4, 0.995, 0.002},
+                              {kernels::WeightFormat::kInt4, 1e-2, 0.98, 0.01}};
 
-class QualityTest : public ::testing::TestWithParam<NamedFormat> {
+class QualityTest : public ::testing::TestWithParam<Bounds> {
  protected:
   void SetUp() override {
-    for (const Bounds& bounds : kBounds) {
-      if (bounds.format == std::string(GetParam().name)) bounds_ = &bounds;
-    }
-    ASSERT_NE(bounds_, nullptr) << "a format without bounds";
     auto checkpoint = model::Checkpoint::Open(kFolder);
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
     checkpoint_ = *std::move(checkpoint);
   }
 
   absl::StatusOr<QualityRow> Measure(const std::vector<QualityText>& texts) {
-    auto row = MeasureQuality(*checkpoint_, GetParam(), /*num_threads=*/2, "", texts);
+    auto row = MeasureQuality(*checkpoint_, GetParam().format, /*num_threads=*/2, "", texts);
     if (row.ok()) std::printf("%s", QualityTable({&*row, 1}).c_str());
     return row;
   }
 
-  const Bounds* bounds_ = nullptr;
   std::unique_ptr<model::Checkpoint> checkpoint_;
 };
 
@@ -59,9 +55,9 @@ TEST_P(QualityTest, GoldenAnswersStayWithinTheBounds) {
   const auto row = Measure(*texts);
   if (absl::IsFailedPrecondition(row.status())) GTEST_SKIP() << row.status();
   ASSERT_TRUE(row.ok()) << row.status();
-  EXPECT_LE(row->mean_kl, bounds_->mean_kl);
-  EXPECT_GE(row->argmax_agreement, bounds_->argmax_agreement);
-  EXPECT_LE(std::abs(row->perplexity_change()), bounds_->perplexity_change);
+  EXPECT_LE(row->mean_kl, GetParam().mean_kl);
+  EXPECT_GE(row->argmax_agreement, GetParam().argmax_agreement);
+  EXPECT_LE(std::abs(row->perplexity_change()), GetParam().perplexity_change);
 }
 
 TEST_P(QualityTest, HeldOutConversationsStayWithinTheBounds) {
@@ -76,14 +72,13 @@ TEST_P(QualityTest, HeldOutConversationsStayWithinTheBounds) {
   const auto row = Measure(*texts);
   if (absl::IsFailedPrecondition(row.status())) GTEST_SKIP() << row.status();
   ASSERT_TRUE(row.ok()) << row.status();
-  EXPECT_LE(row->mean_kl, bounds_->mean_kl);
-  EXPECT_LE(std::abs(row->perplexity_change()), bounds_->perplexity_change);
+  EXPECT_LE(row->mean_kl, GetParam().mean_kl);
+  EXPECT_LE(std::abs(row->perplexity_change()), GetParam().perplexity_change);
 }
 
-// All but f32, which is the truth.
-INSTANTIATE_TEST_SUITE_P(Formats, QualityTest,
-                         ::testing::ValuesIn(kFormats.begin() + 1, kFormats.end()),
-                         [](const auto& test) { return std::string(test.param.name); });
+INSTANTIATE_TEST_SUITE_P(Formats, QualityTest, ::testing::ValuesIn(kBounds), [](const auto& test) {
+  return std::string(kernels::NameOf(test.param.format));
+});
 
 }  // namespace
 }  // namespace sluice::bench

@@ -59,8 +59,7 @@ TEST(QualityTest, AFormatAgreesWithItself) {
   const testing::RandomCheckpoint checkpoint(config, model::DType::kF32, 1);
   QualityText text{.answer_begin = 3};
   for (int i = 0; i < 600; ++i) text.tokens.push_back(i * 7 % config.vocab_size);
-  const auto row =
-      MeasureQuality(checkpoint, {"f32", kernels::WeightFormat::kF32}, 2, "x", {&text, 1});
+  const auto row = MeasureQuality(checkpoint, kernels::WeightFormat::kF32, 2, "x", {&text, 1});
   ASSERT_TRUE(row.ok()) << row.status();
   EXPECT_EQ(row->positions, 599);
   EXPECT_EQ(row->answer_positions, 597);
@@ -73,11 +72,11 @@ TEST(QualityTest, TextsThatTheModelCannotTakeAreErrors) {
   model::ModelConfig config = testing::SmallModelConfig();
   config.max_context = 4;
   const testing::RandomCheckpoint checkpoint(config, model::DType::kF32, 1);
-  const NamedFormat f32 = {"f32", kernels::WeightFormat::kF32};
   const QualityText bad[] = {{{1, 2, 3, 4, 5}, 1}, {{1, config.vocab_size}, 1}, {{1, -1}, 1}};
   for (const QualityText& text : bad) {
-    EXPECT_EQ(MeasureQuality(checkpoint, f32, 1, "x", {&text, 1}).status().code(),
-              absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(
+        MeasureQuality(checkpoint, kernels::WeightFormat::kF32, 1, "x", {&text, 1}).status().code(),
+        absl::StatusCode::kInvalidArgument);
   }
 }
 
