@@ -11,12 +11,27 @@ namespace {
 
 int BlocksFor(int tokens) { return (tokens + model::kKvBlockTokens - 1) / model::kKvBlockTokens; }
 
+int Max(const std::vector<int>& numbers) {
+  return *std::max_element(numbers.begin(), numbers.end());
+}
+
+// The most tokens that the index-th sequence has at a time; prompts are the first one's alone.
+int LengthOf(const Workload& workload, int index) {
+  int length = 0;
+  for (const int context : workload.contexts) {
+    if (index == 0) length = std::max(length, context + workload.prompt);
+    if (index < Max(workload.batches_at(context)))
+      length = std::max(length, context + workload.generate);
+  }
+  return length;
+}
+
 }  // namespace
 
-int Workload::max_batch() const { return *std::max_element(batches.begin(), batches.end()); }
-
-int Workload::max_length() const {
-  return *std::max_element(contexts.begin(), contexts.end()) + std::max(prompt, generate);
+int Workload::max_batch() const {
+  int most = 0;
+  for (const int context : contexts) most = std::max(most, Max(batches_at(context)));
+  return most;
 }
 
 absl::Status CheckFits(const Workload& workload, int64_t max_context) {
@@ -34,7 +49,22 @@ absl::Status CheckFits(const Workload& workload, int64_t max_context) {
 }
 
 int64_t NumKvBlocks(const Workload& workload) {
-  return int64_t{workload.max_batch()} * BlocksFor(workload.max_length());
+  int64_t blocks = 0;
+  for (int i = 0; i < workload.max_batch(); ++i) blocks += BlocksFor(LengthOf(workload, i));
+  return blocks;
+}
+
+EngineBench::EngineBench(const Options& options, const Workload& workload)
+    : options_(options), workload_(workload) {
+  CHECK(options_.runner->num_kv_blocks() >= NumKvBlocks(workload));
+  CHECK(options_.runner->max_step_sequences() >= workload.max_batch());
+  CHECK(options_.runner->max_step_tokens() >= workload.max_batch());
+  model::BlockId next_block = 0;
+  for (int i = 0; i < workload.max_batch(); ++i) {
+    Sequence& sequence = sequences_.emplace_back();
+    sequence.blocks.resize(BlocksFor(LengthOf(workload, i)));
+    for (model::BlockId& block : sequence.blocks) block = next_block++;
+  }
 }
 
 std::vector<TokenId> EngineBench::RandomTokens(int count) {
@@ -44,18 +74,19 @@ std::vector<TokenId> EngineBench::RandomTokens(int count) {
   return tokens;
 }
 
-EngineBench::Timed EngineBench::RunStep(absl::Span<const model::SequenceStep> batch) {
+void EngineBench::RunStep(absl::Span<const model::SequenceStep> batch, Measurement* measured) {
   const absl::Time start = options_.clock->Now();
   options_.runner->Run(batch);
   const absl::Duration time = options_.clock->Now() - start;
-  return {.seconds = absl::ToDoubleSeconds(time),
-          .work = WorkOf(*options_.config, options_.bytes_per_weight, batch,
-                         options_.runner->expert_load())};
+  if (measured == nullptr) return;
+  ++measured->steps;
+  measured->seconds += absl::ToDoubleSeconds(time);
+  measured->work +=
+      WorkOf(*options_.config, options_.stored, batch, options_.runner->expert_load());
 }
 
-EngineBench::Timed EngineBench::Prefill(const Sequence& sequence, int first, int count) {
+void EngineBench::Prefill(const Sequence& sequence, int first, int count, Measurement* measured) {
   const std::vector<TokenId> tokens = RandomTokens(count);
-  Timed sum;
   for (int done = 0; done < count;) {
     const int now = std::min(count - done, options_.runner->max_step_tokens());
     model::SequenceStep step;
@@ -64,70 +95,59 @@ EngineBench::Timed EngineBench::Prefill(const Sequence& sequence, int first, int
     step.block_table = sequence.blocks;
     done += now;
     if (done == count) step.sampling = &greedy_;
-    const Timed timed = RunStep({&step, 1});
-    sum.seconds += timed.seconds;
-    sum.work += timed.work;
+    RunStep({&step, 1}, measured);
   }
-  return sum;
 }
 
-EngineBench::Timed EngineBench::DecodeStep(const std::vector<Sequence>& sequences, int batch,
-                                           int position) {
+void EngineBench::DecodeStep(int batch, int position, Measurement* measured) {
   const std::vector<TokenId> tokens = RandomTokens(batch);
   std::vector<model::SequenceStep> steps(batch);
   for (int i = 0; i < batch; ++i) {
     steps[i].tokens = absl::MakeConstSpan(tokens).subspan(i, 1);
     steps[i].first_position = position;
-    steps[i].block_table = sequences[i].blocks;
+    steps[i].block_table = sequences_[i].blocks;
     steps[i].sampling = &greedy_;
   }
-  return RunStep(steps);
+  RunStep(steps, measured);
 }
 
-std::vector<Measurement> EngineBench::Run(const Workload& workload) {
-  CHECK(options_.runner->num_kv_blocks() >= NumKvBlocks(workload));
-  CHECK(options_.runner->max_step_sequences() >= workload.max_batch());
-  CHECK(options_.runner->max_step_tokens() >= workload.max_batch());
-  std::vector<Sequence> sequences(workload.max_batch());
-  model::BlockId next_block = 0;
-  for (Sequence& sequence : sequences) {
-    sequence.blocks.resize(BlocksFor(workload.max_length()));
-    for (model::BlockId& block : sequence.blocks) block = next_block++;
-  }
-  const auto fill = [&](Sequence& sequence, int context) {
-    if (sequence.computed >= context) return;
-    Prefill(sequence, sequence.computed, context - sequence.computed);
+void EngineBench::Fill(int count, int context) {
+  for (int i = 0; i < count; ++i) {
+    Sequence& sequence = sequences_[i];
+    if (sequence.computed >= context) continue;
+    Prefill(sequence, sequence.computed, context - sequence.computed, nullptr);
     sequence.computed = context;
-  };
+  }
+}
 
-  // Ascending, so that what a context needs in the cache is computed once: measuring overwrites
-  // only what lies behind it.
-  std::vector<int> contexts = workload.contexts;
+std::vector<Measurement> EngineBench::RunRound(std::vector<int> contexts) {
+  // Ascending, so that what a context needs in the cache is computed once.
   std::sort(contexts.begin(), contexts.end());
   std::vector<Measurement> measurements;
+  double bandwidth = options_.read_bandwidth();
+  const auto finish = [&](Measurement measured) {
+    const double after = options_.read_bandwidth();
+    measured.read_bandwidth = (bandwidth + after) / 2;
+    bandwidth = after;
+    measurements.push_back(std::move(measured));
+  };
   for (const int context : contexts) {
-    fill(sequences[0], context);
-    Prefill(sequences[0], context, std::min(workload.prompt, options_.runner->max_step_tokens()));
-    const Timed prefill = Prefill(sequences[0], context, workload.prompt);
-    measurements.push_back({.phase = "prefill",
-                            .context = context,
-                            .batch = 1,
-                            .tokens = workload.prompt,
-                            .seconds = prefill.seconds,
-                            .work = prefill.work});
-    for (const int batch : workload.batches) {
-      for (int i = 0; i < batch; ++i) fill(sequences[i], context);
+    Fill(1, context);
+    Measurement prefill{
+        .phase = "prefill", .context = context, .batch = 1, .tokens = workload_.prompt};
+    Prefill(sequences_[0], context, std::min(workload_.prompt, options_.runner->max_step_tokens()),
+            nullptr);
+    Prefill(sequences_[0], context, workload_.prompt, &prefill);
+    finish(std::move(prefill));
+    for (const int batch : workload_.batches_at(context)) {
+      Fill(batch, context);
       Measurement decode{.phase = "decode",
                          .context = context,
                          .batch = batch,
-                         .tokens = int64_t{batch} * workload.generate};
-      DecodeStep(sequences, batch, context);
-      for (int i = 0; i < workload.generate; ++i) {
-        const Timed step = DecodeStep(sequences, batch, context + i);
-        decode.seconds += step.seconds;
-        decode.work += step.work;
-      }
-      measurements.push_back(std::move(decode));
+                         .tokens = int64_t{batch} * workload_.generate};
+      DecodeStep(batch, context, nullptr);
+      for (int i = 0; i < workload_.generate; ++i) DecodeStep(batch, context + i, &decode);
+      finish(std::move(decode));
     }
   }
   return measurements;

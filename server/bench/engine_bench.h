@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/types/span.h"
 #include "base/clock.h"
 #include "bench/step_work.h"
 #include "model/config.h"
@@ -23,10 +25,14 @@ struct Workload {
   std::vector<int> batches = {1, 8, 32};
   // Tokens already in the KV cache when the measurement begins.
   std::vector<int> contexts = {0};
+  // In place of `batches` at contexts above 0, where every sequence has to be filled first; empty:
+  // the same.
+  std::vector<int> context_batches;
 
+  const std::vector<int>& batches_at(int context) const {
+    return context > 0 && !context_batches.empty() ? context_batches : batches;
+  }
   int max_batch() const;
-  // The longest sequence: the longest context and what comes after it.
-  int max_length() const;
 };
 
 // The workload fits into a context of `max_context` tokens; otherwise INVALID_ARGUMENT naming the
@@ -41,8 +47,11 @@ struct Measurement {
   int context = 0;
   int batch = 1;
   int64_t tokens = 0;  // computed or generated while the time was taken
+  int64_t steps = 0;
   double seconds = 0;
   StepWork work;
+  // Bytes per second: the mean of what was measured just before and just after.
+  double read_bandwidth = 0;
 };
 
 // Used by one thread. All tokens are random, drawn with a fixed seed: they go to experts as evenly
@@ -52,38 +61,43 @@ class EngineBench {
   struct Options {
     model::ModelRunner* runner = nullptr;
     const model::ModelConfig* config = nullptr;
-    double bytes_per_weight = 4;
+    StoredBytes stored;
+    // Measures the machine's bandwidth, in bytes per second.
+    std::function<double()> read_bandwidth = [] { return 0.0; };
     const base::Clock* clock = &base::Clock::System();
   };
 
-  explicit EngineBench(const Options& options) : options_(options) {}
-
-  // For each context, ascending: a prompt, then answers for each batch. Every measurement is
-  // preceded by an untimed step of the same kind.
   // REQUIRES: CheckFits; the runner has NumKvBlocks blocks and takes max_batch sequences a step.
-  std::vector<Measurement> Run(const Workload& workload);
+  EngineBench(const Options& options, const Workload& workload);
+
+  // One round: for each of `contexts`, which are among the workload's, in ascending order: a
+  // prompt, then answers for each batch. The bandwidth is measured before, between and after, and
+  // every measurement begins with an untimed step of the same kind.
+  std::vector<Measurement> RunRound(std::vector<int> contexts);
 
  private:
-  // What a sequence has in the cache: positions before `computed`.
   struct Sequence {
     std::vector<model::BlockId> blocks;
+    // Positions before this one are in the cache. Measuring overwrites some of them with other
+    // random tokens, which is as good.
     int computed = 0;
-  };
-  struct Timed {
-    double seconds = 0;
-    StepWork work;
   };
 
   std::vector<TokenId> RandomTokens(int count);
   // Computes `count` tokens of a sequence from position `first`, in as many steps as it takes.
-  Timed Prefill(const Sequence& sequence, int first, int count);
+  void Prefill(const Sequence& sequence, int first, int count, Measurement* measured);
   // One token for each of the first `batch` sequences, at `position`.
-  Timed DecodeStep(const std::vector<Sequence>& sequences, int batch, int position);
-  Timed RunStep(absl::Span<const model::SequenceStep> batch);
+  void DecodeStep(int batch, int position, Measurement* measured);
+  // Adds to `measured`, if there is one.
+  void RunStep(absl::Span<const model::SequenceStep> batch, Measurement* measured);
+  // Puts `context` tokens into the cache of the first `count` sequences.
+  void Fill(int count, int context);
 
   const Options options_;
+  const Workload workload_;
   const model::SamplingParams greedy_;
   std::mt19937 random_{12345};
+  std::vector<Sequence> sequences_;
 };
 
 }  // namespace sluice::bench

@@ -1,6 +1,7 @@
 #include "bench/options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/status_macros.h"
+#include "bench/formats.h"
 #include "config/values.h"
 #include "config/version.h"
 
@@ -44,12 +46,13 @@ absl::StatusOr<std::vector<int>> ParseNumbers(const char* flag, const std::strin
 }  // namespace
 
 absl::StatusOr<ParsedOptions> ParseOptions(int argc, const char* const* argv) {
-  std::string weights = "auto";
   std::string threads = "0";
   std::string prompt = "512";
   std::string generate = "64";
   std::string batch = "1,8,32";
   std::string context = "0";
+  std::string context_batch;
+  std::string rounds = "3";
   ParsedOptions parsed;
   CLI::App app("Measures the speed of a model, without scheduler and network.", "sluice-bench");
   app.set_help_flag("--help", "Print this text and exit");
@@ -61,14 +64,27 @@ absl::StatusOr<ParsedOptions> ParseOptions(int argc, const char* const* argv) {
     app.add_option(flag, text, help)->type_name(value)->default_str(text);
   };
   add("--model", "DIR", parsed.options.model, "Folder of the checkpoint (required)");
-  add("--weights", "auto|f32|bf16|int8|int4", weights,
-      "Format of the weights; auto is bf16 where the processor has kernels for it");
+  add("--weights", "FORMAT", parsed.options.weights,
+      "Format of the weights, as the server's; auto is the best that the processor has kernels "
+      "for");
   add("--threads", "N", threads, "Threads that compute; 0 is one for each physical core");
   add("--prompt", "N", prompt, "Tokens of the prompt whose prefill is measured");
   add("--generate", "N", generate, "Tokens that each sequence of a decode measurement generates");
   add("--batch", "N,...", batch, "Sequences that generate at once, one measurement each");
   add("--context", "N,...", context,
       "Tokens in the KV cache when a measurement begins, one set of measurements each");
+  add("--context_batch", "N,...", context_batch,
+      "In place of --batch at contexts above 0; empty is the same");
+  add("--rounds", "N", rounds, "How often everything is measured; medians are printed");
+  app.add_flag(
+      "--interactive", parsed.options.interactive,
+      "Measure a round for each line of standard input, over the contexts on it, and print "
+      "a line of JSON");
+  app.add_flag("--quality", parsed.options.quality,
+               "Instead of speed, compare each format's next-token distributions with f32's");
+  add("--texts", "FILE", parsed.options.texts,
+      "Conversations for --quality, as in models/demo/heldout.jsonl; by default golden.json and "
+      "heldout.jsonl in the checkpoint's folder");
   app.add_flag("--json", parsed.options.json, "Print JSON instead of a table");
   try {
     app.parse(argc, argv);
@@ -87,15 +103,33 @@ absl::StatusOr<ParsedOptions> ParseOptions(int argc, const char* const* argv) {
   }
   BenchOptions& options = parsed.options;
   if (options.model.empty()) return absl::InvalidArgumentError("--model is needed (see --help)");
-  const absl::StatusOr<config::WeightsFormat> format = config::ParseWeightsFormat(weights);
-  if (!format.ok()) return Named("--weights", weights, format.status());
-  options.weights = *format;
+  if (options.weights != "auto") {
+    const absl::Status format = FindFormat(options.weights).status();
+    if (!format.ok()) return Named("--weights", options.weights, format);
+  }
   ASSIGN_OR_RETURN(options.threads, ParseNumber("--threads", threads, 0, 1024));
   ASSIGN_OR_RETURN(options.workload.prompt, ParseNumber("--prompt", prompt, 1, kMaxTokens));
   ASSIGN_OR_RETURN(options.workload.generate, ParseNumber("--generate", generate, 1, kMaxTokens));
   ASSIGN_OR_RETURN(options.workload.batches, ParseNumbers("--batch", batch, 1, kMaxBatch));
   ASSIGN_OR_RETURN(options.workload.contexts, ParseNumbers("--context", context, 0, kMaxTokens));
+  if (!context_batch.empty()) {
+    ASSIGN_OR_RETURN(options.workload.context_batches,
+                     ParseNumbers("--context_batch", context_batch, 1, kMaxBatch));
+  }
+  ASSIGN_OR_RETURN(options.rounds, ParseNumber("--rounds", rounds, 1, 1000));
   return parsed;
+}
+
+absl::StatusOr<std::vector<int>> ParseContexts(const std::string& text, const Workload& workload) {
+  if (text.empty()) return workload.contexts;
+  ASSIGN_OR_RETURN(std::vector<int> contexts, ParseNumbers("a round", text, 0, kMaxTokens));
+  for (const int context : contexts) {
+    if (std::count(workload.contexts.begin(), workload.contexts.end(), context) == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("a round at context ", context, ", which is not among --context"));
+    }
+  }
+  return contexts;
 }
 
 }  // namespace sluice::bench

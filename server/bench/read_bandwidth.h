@@ -1,17 +1,38 @@
-// How fast this machine reads memory, measured now.
+// ReadBandwidth: how fast this machine reads memory, measured again and again between other
+// measurements, because on a shared machine it changes.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <memory>
 
 #include "base/thread_pool.h"
 
 namespace sluice::bench {
 
-// Bytes that are read in a measurement: at least 512 MiB and eight times the last-level cache.
-int64_t ReadBandwidthBytes();
+// Used by one thread.
+class ReadBandwidth {
+ public:
+  // At least 512 MiB and eight times the last-level cache.
+  static int64_t DefaultBytes();
 
-// Bytes per second when all threads of `pool` read a buffer of `bytes` together, once through: the
-// best of a few passes. Takes some tenths of a second and `bytes` of memory.
-double MeasureReadBandwidth(base::ThreadPool& pool, int64_t bytes);
+  // Allocates a buffer of `bytes` (rounded up to 1 MiB), in large pages where the system gives
+  // them. `pool` outlives this.
+  ReadBandwidth(base::ThreadPool& pool, int64_t bytes);
+
+  // Bytes per second when all threads of the pool read the buffer together, once through, with the
+  // widest loads that the processor has: the best of a few passes. Takes about a tenth of a second.
+  double Measure();
+
+ private:
+  struct Free {
+    void operator()(std::byte* data) const { std::free(data); }
+  };
+
+  base::ThreadPool& pool_;
+  const int64_t num_chunks_;
+  std::unique_ptr<std::byte, Free> buffer_;
+};
 
 }  // namespace sluice::bench

@@ -93,44 +93,95 @@ model::ModelConfig Config() {
   return config;
 }
 
+constexpr StoredBytes kStored = {
+    .attention = 100, .router = 10, .expert = 1000, .lm_head = 7, .kv_position = 0.25};
+
 TEST(EngineBenchTest, MeasuresPrefillAndDecodeOfEachContext) {
   ManualClock clock;
   FakeRunner runner(clock);
   const model::ModelConfig config = Config();
-  EngineBench bench({.runner = &runner, .config = &config, .clock = &clock});
   const Workload workload = {
       .prompt = 40, .generate = 5, .batches = {1, 3, 2}, .contexts = {70, 0, 17}};
-  const std::vector<Measurement> results = bench.Run(workload);
-
-  ASSERT_EQ(results.size(), 12u);
-  size_t at = 0;
-  for (const int context : {0, 17, 70}) {
-    SCOPED_TRACE(context);
-    const Measurement& prefill = results[at++];
-    EXPECT_EQ(prefill.phase, "prefill");
-    EXPECT_EQ(prefill.context, context);
-    EXPECT_EQ(prefill.batch, 1);
-    EXPECT_EQ(prefill.tokens, 40);
-    // Two steps, of 32 and 8 tokens.
-    EXPECT_NEAR(prefill.seconds, 2 * 0.001 + 40 * 0.010, 1e-9);
-    for (const int batch : {1, 3, 2}) {
-      const Measurement& decode = results[at++];
-      EXPECT_EQ(decode.phase, "decode");
-      EXPECT_EQ(decode.context, context);
-      EXPECT_EQ(decode.batch, batch);
-      EXPECT_EQ(decode.tokens, 5 * batch);
-      EXPECT_NEAR(decode.seconds, 5 * (0.001 + batch * 0.010), 1e-9);
-      // Attention, router and one expert of a layer, and the output matrix, in f32.
-      EXPECT_DOUBLE_EQ(decode.work.weight_bytes,
-                       5 * 4.0 * (4 * 4 * 4 + 4 * 2 + 3 * 4 * 8 + 4 * kVocab));
-      // The runner says that one token went to an expert. Positions are context to context + 4, and
-      // each sees itself.
-      const double visible = 5 * context + 1 + 2 + 3 + 4 + 5;
-      EXPECT_DOUBLE_EQ(decode.work.flops,
-                       5 * 2.0 * (batch * (4 * 4 * 4 + 4 * 2 + 4 * kVocab) + 3 * 4 * 8) +
-                           4.0 * 4 * batch * visible);
+  EngineBench bench({.runner = &runner, .config = &config, .stored = kStored, .clock = &clock},
+                    workload);
+  for (const char* round : {"first", "second"}) {
+    SCOPED_TRACE(round);
+    const std::vector<Measurement> results = bench.RunRound(workload.contexts);
+    ASSERT_EQ(results.size(), 12u);
+    size_t at = 0;
+    for (const int context : {0, 17, 70}) {
+      SCOPED_TRACE(context);
+      const Measurement& prefill = results[at++];
+      EXPECT_EQ(prefill.phase, "prefill");
+      EXPECT_EQ(prefill.context, context);
+      EXPECT_EQ(prefill.batch, 1);
+      EXPECT_EQ(prefill.tokens, 40);
+      // Of 32 and 8 tokens.
+      EXPECT_EQ(prefill.steps, 2);
+      EXPECT_NEAR(prefill.seconds, 2 * 0.001 + 40 * 0.010, 1e-9);
+      for (const int batch : {1, 3, 2}) {
+        const Measurement& decode = results[at++];
+        EXPECT_EQ(decode.phase, "decode");
+        EXPECT_EQ(decode.context, context);
+        EXPECT_EQ(decode.batch, batch);
+        EXPECT_EQ(decode.tokens, 5 * batch);
+        EXPECT_EQ(decode.steps, 5);
+        EXPECT_NEAR(decode.seconds, 5 * (0.001 + batch * 0.010), 1e-9);
+        // One expert of two, as the runner says.
+        EXPECT_DOUBLE_EQ(decode.work.weight_bytes, 5 * (100 + 10 + 1000 + 7));
+        // Positions are context to context + 4, and each sees itself.
+        const double visible = 5 * context + 1 + 2 + 3 + 4 + 5;
+        EXPECT_DOUBLE_EQ(decode.work.kv_bytes, 0.25 * batch * visible);
+        EXPECT_DOUBLE_EQ(decode.work.flops,
+                         5 * 2.0 * (batch * (4 * 4 * 4 + 4 * 2 + 4 * kVocab) + 3 * 4 * 8) +
+                             4.0 * 4 * batch * visible);
+      }
     }
   }
+}
+
+TEST(EngineBenchTest, BatchesAtAContextMayDiffer) {
+  ManualClock clock;
+  FakeRunner runner(clock);
+  const model::ModelConfig config = Config();
+  const Workload workload = {
+      .prompt = 16, .generate = 1, .batches = {1, 4}, .contexts = {0, 160}, .context_batches = {2}};
+  EngineBench bench({.runner = &runner, .config = &config, .clock = &clock}, workload);
+  std::vector<std::pair<int, int>> decoded;  // context, batch
+  for (const Measurement& m : bench.RunRound({160, 0})) {
+    if (m.phase == "decode") decoded.emplace_back(m.context, m.batch);
+  }
+  EXPECT_THAT(decoded, testing::ElementsAre(std::pair(0, 1), std::pair(0, 4), std::pair(160, 2)));
+}
+
+TEST(EngineBenchTest, ARoundAtAContextFillsTheCacheOnce) {
+  ManualClock clock;
+  FakeRunner runner(clock);
+  const model::ModelConfig config = Config();
+  const Workload workload = {.prompt = 16, .generate = 1, .batches = {1}, .contexts = {0, 160}};
+  EngineBench bench({.runner = &runner, .config = &config, .clock = &clock}, workload);
+  bench.RunRound({160});
+  const int first_round = runner.steps();
+  EXPECT_EQ(bench.RunRound({160}).size(), 2u);
+  // 160 tokens are five steps.
+  EXPECT_EQ(runner.steps() - first_round, first_round - 5);
+}
+
+TEST(EngineBenchTest, TheBandwidthIsMeasuredBeforeBetweenAndAfter) {
+  ManualClock clock;
+  FakeRunner runner(clock);
+  const model::ModelConfig config = Config();
+  double next = 0;
+  EngineBench bench({.runner = &runner,
+                     .config = &config,
+                     .read_bandwidth = [&] { return next += 10; },
+                     .clock = &clock},
+                    {.prompt = 1, .generate = 1, .batches = {1, 2}, .contexts = {0}});
+  const std::vector<Measurement> results = bench.RunRound({0});
+  ASSERT_EQ(results.size(), 3u);
+  EXPECT_DOUBLE_EQ(results[0].read_bandwidth, 15);
+  EXPECT_DOUBLE_EQ(results[1].read_bandwidth, 25);
+  EXPECT_DOUBLE_EQ(results[2].read_bandwidth, 35);
 }
 
 TEST(EngineBenchTest, WhatDoesNotFitTheContextIsAnErrorThatNamesTheFlags) {
@@ -143,10 +194,17 @@ TEST(EngineBenchTest, WhatDoesNotFitTheContextIsAnErrorThatNamesTheFlags) {
   EXPECT_THAT(std::string(CheckFits(workload, 39).message()), HasSubstr("--prompt=40"));
 }
 
-TEST(EngineBenchTest, CountsTheBlocksOfTheLongestSequences) {
+// Prompts are the first sequence's alone.
+TEST(EngineBenchTest, CountsTheBlocksOfEachSequence) {
   EXPECT_EQ(NumKvBlocks({.prompt = 16, .generate = 1, .batches = {1}, .contexts = {0}}), 1);
   EXPECT_EQ(NumKvBlocks({.prompt = 16, .generate = 17, .batches = {1, 3}, .contexts = {0}}), 6);
-  EXPECT_EQ(NumKvBlocks({.prompt = 16, .generate = 1, .batches = {2, 1}, .contexts = {1, 0}}), 4);
+  EXPECT_EQ(NumKvBlocks({.prompt = 33, .generate = 1, .batches = {2, 1}, .contexts = {1, 0}}), 4);
+  EXPECT_EQ(NumKvBlocks({.prompt = 16,
+                         .generate = 16,
+                         .batches = {4},
+                         .contexts = {0, 160},
+                         .context_batches = {1}}),
+            11 + 3);
 }
 
 }  // namespace

@@ -31,6 +31,42 @@ constexpr double kShared = 3 * 10 * 2;
 constexpr double kDense = 3 * 10 * 7;
 constexpr double kLmHead = 10 * 100;
 
+constexpr StoredBytes kStored = {.attention = 1e0,
+                                 .router = 1e1,
+                                 .expert = 1e2,
+                                 .shared = 1e3,
+                                 .dense = 1e4,
+                                 .lm_head = 1e5,
+                                 .kv_position = 0.5};
+
+TEST(StepWorkTest, WhatIsStoredIsDividedByLayersAndExperts) {
+  const model::WeightsSize size = {.bytes = {{"attention", 3},
+                                             {"experts", 2 * 4 * 100},
+                                             {"shared", 2 * 1000},
+                                             {"dense", 10000},
+                                             {"router", 2 * 10},
+                                             {"embedding", 12345},
+                                             {"lm_head", 100000},
+                                             {"norms", 12345}}};
+  const StoredBytes stored = StoredBytesOf(Config(), size, 3 * model::kKvBlockTokens / 2);
+  EXPECT_DOUBLE_EQ(stored.attention, kStored.attention);
+  EXPECT_DOUBLE_EQ(stored.router, kStored.router);
+  EXPECT_DOUBLE_EQ(stored.expert, kStored.expert);
+  EXPECT_DOUBLE_EQ(stored.shared, kStored.shared);
+  EXPECT_DOUBLE_EQ(stored.dense, kStored.dense);
+  EXPECT_DOUBLE_EQ(stored.lm_head, kStored.lm_head);
+  EXPECT_DOUBLE_EQ(stored.kv_position, kStored.kv_position);
+}
+
+// A model whose layers are all sparse has no dense ones to divide by.
+TEST(StepWorkTest, AKindThatIsNotThereTakesNothing) {
+  model::ModelConfig config = Config();
+  config.layers.erase(config.layers.begin() + 1);
+  const StoredBytes stored = StoredBytesOf(config, {.bytes = {{"dense", 0}}}, 0);
+  EXPECT_EQ(stored.dense, 0);
+  EXPECT_EQ(stored.expert, 0);
+}
+
 TEST(StepWorkTest, CountsEachMatrixOnceAndArithmeticPerToken) {
   const std::vector<TokenId> tokens = {1, 2, 3};
   const model::SamplingParams greedy;
@@ -49,10 +85,10 @@ TEST(StepWorkTest, CountsEachMatrixOnceAndArithmeticPerToken) {
   load.tokens = routed;
 
   const std::vector<model::SequenceStep> batch = {first, second};
-  const StepWork work = WorkOf(Config(), 2, batch, load);
-  EXPECT_DOUBLE_EQ(
-      work.weight_bytes,
-      2 * (3 * kAttention + 2 * kShared + kDense + 5 * kExpert + kLmHead) + 4 * 2 * kRouter);
+  const StepWork work = WorkOf(Config(), kStored, batch, load);
+  EXPECT_DOUBLE_EQ(work.weight_bytes, 3 * 1e0 + 2 * 1e1 + 5 * 1e2 + 2 * 1e3 + 1e4 + 1e5);
+  // Each position once: 0 to 5 and 0 to 1 without a window; with it, tokens 4 and 5 see 2 to 5.
+  EXPECT_DOUBLE_EQ(work.kv_bytes, 0.5 * (2 * (6 + 2) + (4 + 2)));
   // Visible: 5 + 6 + 2 without a window, 3 + 3 + 2 with it.
   EXPECT_DOUBLE_EQ(work.flops, 2 * (3 * (3 * kAttention + 2 * kShared + kDense + 2 * kRouter) +
                                     12 * kExpert + kLmHead) +
@@ -66,11 +102,11 @@ TEST(StepWorkTest, AStepThatDrawsNothingReadsNoOutputMatrix) {
   const std::vector<int32_t> routed = {1, 1, 0, 0, 1, 1, 0, 0};
   model::ExpertStepLoad load;
   load.tokens = routed;
-  const StepWork without = WorkOf(Config(), 4, {&step, 1}, load);
+  const StepWork without = WorkOf(Config(), kStored, {&step, 1}, load);
   const model::SamplingParams greedy;
   step.sampling = &greedy;
-  const StepWork with = WorkOf(Config(), 4, {&step, 1}, load);
-  EXPECT_DOUBLE_EQ(with.weight_bytes - without.weight_bytes, 4 * kLmHead);
+  const StepWork with = WorkOf(Config(), kStored, {&step, 1}, load);
+  EXPECT_DOUBLE_EQ(with.weight_bytes - without.weight_bytes, 1e5);
   EXPECT_DOUBLE_EQ(with.flops - without.flops, 2 * kLmHead);
 }
 
