@@ -45,8 +45,8 @@ struct AttentionTile {
   int num_tokens = 0;
   int group = 1;
   int64_t first_position = 0;  // of token 0
-  int64_t window = 0;          // a token at position p sees (p - window, p]; 1 to kMaxAttentionWindow
-  float scale = 1;             // of the scores
+  int64_t window = 0;  // a token at position p sees (p - window, p]; 1 to kMaxAttentionWindow
+  float scale = 1;     // of the scores
 
   int rows() const { return num_tokens * group; }
 };
