@@ -1,5 +1,5 @@
-// Vectors of SLUICE_LANES floats, and what the kernels do with them. Included only by files that
-// are compiled for one instruction set; everything is in an unnamed namespace, so that no function
+// Vectors of SLUICE_LANES floats, and what the kernels do with them. Included only by files that are
+// compiled for one instruction set; everything is in an unnamed namespace, so that no function
 // compiled for it can be linked into generic code.
 #pragma once
 
