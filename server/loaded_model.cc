@@ -172,8 +172,10 @@ void LoadedModel::LogStart(const Options& options) const {
   std::string kinds;
   for (const auto& [kind, bytes] : load.weights.bytes)
     absl::StrAppend(&kinds, " ", kind, "=", bytes);
-  log.info("weights format={} bytes={}{}", kernels::NameOf(options.weights), Total(load.weights), kinds);
-  log.info("kv_cache bytes={} blocks={} tokens={}", load.num_kv_blocks * load.kv_block_bytes,
+  log.info("weights format={} bytes={}{}", kernels::NameOf(options.weights), Total(load.weights),
+           kinds);
+  log.info("kv_cache format={} bytes={} blocks={} tokens={}",
+           kernels::KvFormatName(load.kv_cache_format), load.num_kv_blocks * load.kv_block_bytes,
            load.num_kv_blocks, int64_t{load.num_kv_blocks} * model::kKvBlockTokens);
   log.info(
       "limits max_context={} max_running_requests={} max_waiting_requests={} "

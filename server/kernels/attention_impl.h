@@ -198,6 +198,8 @@ struct Chunk {
   int last_block = 0;
   const std::byte* keys[kChunkBlocks];
   const std::byte* values[kChunkBlocks];
+  // Of the chunk that comes next, to be fetched meanwhile; null if none does.
+  const std::byte* next_keys[kChunkBlocks] = {};
 };
 
 // Rows that go through the registers together.
@@ -206,10 +208,14 @@ struct RowBlock {
   const void* queries = nullptr;  // Factors [channels / kPerLine][kFactors][rows]
 };
 
-// s [R][kAttentionChunk] = queries times keys
-template <class Cache, int R>
-inline void Score(const Chunk& chunk, int lines_per_key, const typename Cache::Factor* queries,
-                  float* s) {
+inline void Prefetch(const std::byte* p) { __builtin_prefetch(p, 0, 3); }
+
+// s [R][kAttentionChunk] = queries times keys. With kPrefetch, fetches the next chunk line by line,
+// as memory would stand still if all of it were asked for at once.
+template <class Cache, int R, bool kPrefetch>
+inline void Score(const AttentionTile& tile, const Chunk& chunk,
+                  const typename Cache::Factor* queries, float* s) {
+  const int lines_per_key = (tile.head_dim + Cache::kPerLine - 1) / Cache::kPerLine;
   for (int first = 0; first < kChunkVecs; first += kVecs) {
     const std::byte* lines[kVecs];
     for (int v = 0; v < kVecs; ++v) {
@@ -219,6 +225,13 @@ inline void Score(const Chunk& chunk, int lines_per_key, const typename Cache::F
     Vec sums[R][kVecs] = {};
     for (int64_t i = 0; i < lines_per_key; ++i) {
       Cache::template AddLine<1, R>(queries + i * Cache::kFactors * R, lines, 64 * i, sums);
+      if (!kPrefetch) continue;
+      for (int v = 0; v < kVecs; ++v) {
+        const int slot = (first + v) * kLanes;
+        if (slot % kKvBlock != 0) continue;
+        Prefetch(chunk.next_keys[slot / kKvBlock] + 64 * i);
+        Prefetch(chunk.next_keys[slot / kKvBlock] + tile.values_offset + 64 * i);
+      }
     }
     for (int r = 0; r < R; ++r) {
       for (int v = 0; v < kVecs; ++v)
@@ -278,8 +291,12 @@ void AttendChunk(const AttentionTile& tile, const Chunk& chunk, const RowBlock& 
   if (last_seen < 0 || first_seen >= kAttentionChunk) return;
 
   alignas(64) float s[R * kAttentionChunk];
-  Score<Cache, R>(chunk, (tile.head_dim + Cache::kPerLine - 1) / Cache::kPerLine,
-                  static_cast<const Factor*>(rows.queries), s);
+  const Factor* queries = static_cast<const Factor*>(rows.queries);
+  if (rows.first == 0 && chunk.next_keys[0] != nullptr) {
+    Score<Cache, R, true>(tile, chunk, queries, s);
+  } else {
+    Score<Cache, R, false>(tile, chunk, queries, s);
+  }
 
   float old_max[kLanes] = {};
   float base[kLanes] = {};
@@ -384,6 +401,35 @@ void Finish(const AttentionPartial& partial, int64_t row, int channels, int head
     StorePart(out + i, Load(values + i) * factor, Least(head_dim - i, kLanes));
 }
 
+// What a tile sees of the context.
+struct Sight {
+  explicit Sight(const AttentionTile& tile)
+      : first_position(tile.first_position < tile.window ? 0
+                                                         : tile.first_position - tile.window + 1),
+        last_position(tile.first_position + tile.num_tokens - 1) {}
+  bool Has(int64_t chunk_position) const {
+    return chunk_position + kAttentionChunk > first_position && chunk_position <= last_position;
+  }
+
+  int64_t first_position;
+  int64_t last_position;
+};
+
+// Where the keys of the chunk's blocks are. REQUIRES: sight has the chunk.
+inline void FindBlocks(const AttentionTile& tile, const Sight& sight, Chunk* chunk,
+                       const std::byte* (&keys)[kChunkBlocks], int64_t position) {
+  const int64_t block = position / kKvBlock;
+  const int first = Greatest(sight.first_position / kKvBlock - block, 0);
+  const int last = Least(sight.last_position / kKvBlock + 1 - block, kChunkBlocks);
+  for (int i = 0; i < kChunkBlocks; ++i) {
+    const int seen = Greatest(Least(i, last - 1), first);
+    keys[i] = tile.head + tile.block_table[block + seen] * tile.block_stride;
+  }
+  if (chunk == nullptr) return;
+  chunk->first_block = first;
+  chunk->last_block = last;
+}
+
 template <class Cache>
 void AttendSpans(const AttentionTile& tile, int64_t first_span, int64_t last_span,
                  const AttentionScratch& scratch, const AttentionPartial& result) {
@@ -393,6 +439,20 @@ void AttendSpans(const AttentionTile& tile, int64_t first_span, int64_t last_spa
       AttendChunk<Cache, 4>, AttendChunk<Cache, 5>, AttendChunk<Cache, 6>};
   const int64_t rows = int64_t{tile.num_tokens} * tile.group;
   const int64_t factors_per_query = tile.channels / Cache::kPerLine * Cache::kFactors;
+  const Sight sight(tile);
+  const int64_t end = Least(last_span * kAttentionSpan, sight.last_position + 1);
+
+  // The first chunk comes while the queries are made ready.
+  int64_t first_chunk = first_span * kAttentionSpan;
+  if (first_chunk < sight.first_position)
+    first_chunk = sight.first_position / kAttentionChunk * kAttentionChunk;
+  if (first_chunk < end) {
+    const std::byte* keys[kChunkBlocks];
+    FindBlocks(tile, sight, nullptr, keys, first_chunk);
+    for (int64_t offset = 0; offset < 2 * tile.values_offset; offset += 64) {
+      for (int i = 0; i < kChunkBlocks; ++i) Prefetch(keys[i] + offset);
+    }
+  }
 
   // Scores in units of ln 2, so that weights are powers of 2.
   const float scale = tile.scale * 1.44269504f;
@@ -405,11 +465,6 @@ void AttendSpans(const AttentionTile& tile, int64_t first_span, int64_t last_spa
     }
   });
 
-  const int64_t last_position = tile.first_position + tile.num_tokens - 1;
-  const int64_t first_position =
-      tile.first_position < tile.window ? 0 : tile.first_position - tile.window + 1;
-  const int64_t first_block = first_position / kKvBlock;
-  const int64_t last_block = last_position / kKvBlock + 1;
   bool first_result = true;
   for (int64_t span = first_span; span < last_span; ++span) {
     const AttentionPartial& partial = first_result ? result : scratch.span;
@@ -418,17 +473,13 @@ void AttendSpans(const AttentionTile& tile, int64_t first_span, int64_t last_spa
     memset(partial.values, 0, static_cast<size_t>(rows * tile.channels) * sizeof(float));
     const int64_t begin = span * kAttentionSpan;
     for (int64_t position = begin; position < begin + kAttentionSpan; position += kAttentionChunk) {
-      if (position + kAttentionChunk <= first_position || position > last_position) continue;
+      if (!sight.Has(position)) continue;
       Chunk chunk;
       chunk.position = position;
-      const int64_t block = position / kKvBlock;
-      chunk.first_block = Greatest(first_block - block, 0);
-      chunk.last_block = Least(last_block - block, kChunkBlocks);
-      for (int i = 0; i < kChunkBlocks; ++i) {
-        const int seen = Greatest(Least(i, chunk.last_block - 1), chunk.first_block);
-        chunk.keys[i] = tile.head + tile.block_table[block + seen] * tile.block_stride;
-        chunk.values[i] = chunk.keys[i] + tile.values_offset;
-      }
+      FindBlocks(tile, sight, &chunk, chunk.keys, position);
+      for (int i = 0; i < kChunkBlocks; ++i) chunk.values[i] = chunk.keys[i] + tile.values_offset;
+      if (position + kAttentionChunk < end)
+        FindBlocks(tile, sight, nullptr, chunk.next_keys, position + kAttentionChunk);
       ForRowBlocks(rows, [&](int64_t first, int size) {
         kFunctions[size - 1](tile, chunk, {first, queries + first * factors_per_query}, partial);
       });

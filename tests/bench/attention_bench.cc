@@ -1,7 +1,7 @@
 // BM_Attention_Prefill: 512 rows of one sequence after a context; BM_Attention_Decode: one row of
-// each of some sequences, with its keys and values written first. One layer on two threads, whose
-// caches lie in memory as a model's of many layers do. Each names the kernel it ran, and reports
-// operations and bytes of keys and values read a second.
+// each of some sequences, with its keys and values written first. One layer after the other, whose
+// caches lie in memory as a model's do. On one thread figures are of its processor time. Each names
+// the kernel it ran, and reports operations and bytes of keys and values read a second.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -31,8 +31,8 @@ constexpr Heads kMultiHead = {16, 16};  // as OLMoE
 class AttentionBench {
  public:
   AttentionBench(benchmark::State& state, Heads heads, KvFormat format, int tokens, int sequences,
-                 int64_t context)
-      : tokens_(tokens), pool_({.num_threads = 2, .pin = true}) {
+                 int64_t context, int threads)
+      : pool_({.num_threads = threads, .pin = threads > 1}) {
     config_.hidden_size = 128;
     config_.attention = {.num_heads = heads.heads, .num_kv_heads = heads.kv_heads, .head_dim = 128};
     config_.layers.resize(format == KvFormat::kBf16 ? 24 : 12);
@@ -103,7 +103,6 @@ class AttentionBench {
   }
 
  private:
-  const int tokens_;
   base::ThreadPool pool_;
   model::ModelConfig config_;
   model::LayerWeights weights_;
@@ -121,29 +120,47 @@ class AttentionBench {
   double bytes_ = 0;
 };
 
-void BM_Attention_Prefill(benchmark::State& state, Heads heads, KvFormat format) {
-  AttentionBench(state, heads, format, 512, 1, state.range(0)).Run(state);
+void BM_Attention_Prefill(benchmark::State& state, Heads heads, KvFormat format, int threads) {
+  AttentionBench(state, heads, format, 512, 1, state.range(0), threads).Run(state);
 }
-void BM_Attention_Decode(benchmark::State& state, Heads heads, KvFormat format) {
-  AttentionBench(state, heads, format, 1, static_cast<int>(state.range(1)), state.range(0))
+void BM_Attention_Decode(benchmark::State& state, Heads heads, KvFormat format, int threads) {
+  AttentionBench(state, heads, format, 1, static_cast<int>(state.range(1)), state.range(0), threads)
       .Run(state);
 }
 
-#define SLUICE_BENCH_ATTENTION(name, heads, format)            \
-  BENCHMARK_CAPTURE(BM_Attention_Prefill, name, heads, format) \
-      ->Arg(0)                                                 \
-      ->Arg(4096)                                              \
-      ->Unit(benchmark::kMillisecond)                          \
-      ->UseRealTime();                                         \
-  BENCHMARK_CAPTURE(BM_Attention_Decode, name, heads, format)  \
-      ->ArgsProduct({{128, 1000, 4096}, {1, 8}})               \
-      ->Unit(benchmark::kMicrosecond)                          \
-      ->UseRealTime()
+void Contexts(benchmark::internal::Benchmark* prefill, benchmark::internal::Benchmark* decode) {
+  prefill->ArgName("context")->Arg(0)->Arg(4096)->Unit(benchmark::kMillisecond);
+  decode->ArgNames({"context", "sequences"})
+      ->ArgsProduct({{128, 1000, 4096}, {1, 8}})
+      ->Unit(benchmark::kMicrosecond);
+}
 
-SLUICE_BENCH_ATTENTION(grouped_bf16, kGrouped, KvFormat::kBf16);
-SLUICE_BENCH_ATTENTION(grouped_f32, kGrouped, KvFormat::kF32);
-SLUICE_BENCH_ATTENTION(multi_head_bf16, kMultiHead, KvFormat::kBf16);
-SLUICE_BENCH_ATTENTION(multi_head_f32, kMultiHead, KvFormat::kF32);
+void Register(const std::string& name, Heads heads, KvFormat format) {
+  for (const int threads : {1, 2}) {
+    const std::string suffix = "/" + name + "/threads:" + std::to_string(threads);
+    benchmark::internal::Benchmark* const prefill = benchmark::RegisterBenchmark(
+        ("BM_Attention_Prefill" + suffix).c_str(), BM_Attention_Prefill, heads, format, threads);
+    benchmark::internal::Benchmark* const decode = benchmark::RegisterBenchmark(
+        ("BM_Attention_Decode" + suffix).c_str(), BM_Attention_Decode, heads, format, threads);
+    Contexts(prefill, decode);
+    if (threads == 1) continue;
+    prefill->UseRealTime();
+    decode->UseRealTime();
+  }
+}
 
 }  // namespace
 }  // namespace sluice
+
+int main(int argc, char** argv) {
+  using sluice::kernels::KvFormat;
+  sluice::Register("grouped_bf16", sluice::kGrouped, KvFormat::kBf16);
+  sluice::Register("grouped_f32", sluice::kGrouped, KvFormat::kF32);
+  sluice::Register("multi_head_bf16", sluice::kMultiHead, KvFormat::kBf16);
+  sluice::Register("multi_head_f32", sluice::kMultiHead, KvFormat::kF32);
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}
