@@ -1,5 +1,6 @@
 // F64Model: the forward pass a second time, in double, token by token and straight from the
-// checkpoint's tensors. The truth for whole models, and the simulation of what bf16 costs.
+// checkpoint's tensors. The truth for whole models, and the simulation of what a format
+// of weights costs.
 #pragma once
 
 #include <cstdint>
@@ -14,10 +15,9 @@ namespace sluice::testing {
 
 class F64Model {
  public:
-  enum class Rounding {
-    kNone,
-    kBf16,  // every weight and activation of a product, as the engine does with bf16 weights
-  };
+  // Of every weight and every activation that enters a product, as the engine does with weights of
+  // that format; those of the router, the norms and the embedding stay exact.
+  enum class Rounding { kNone, kBf16, kInt8, kInt4 };
 
   F64Model(const model::Checkpoint& checkpoint, Rounding rounding);
 
@@ -56,7 +56,6 @@ class F64Model {
   }
   Ffn Load(const model::FfnTensors& tensors) const;
 
-  double Round(double value) const;
   // w x, both rounded (the router's are not).
   Vector Product(const Matrix& w, const Vector& x) const;
   Vector ExactProduct(const Matrix& w, const Vector& x) const;
