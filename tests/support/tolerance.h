@@ -74,7 +74,7 @@ inline constexpr double kF32LogitsNmse = (250 * 1e-6) * (250 * 1e-6);
 //   for the longest.
 //
 // So twice the simulation's is the bound. A mistake is far outside of it: one wrong scale, sum or
-// zero point is as large as what it belongs to, and int4 itself costs only 0.5 % of a product.
+// zero point is as large as what it belongs to, and int4 itself costs only 0.7 % of a product.
 inline double RoundedLogitsNmseBound(double simulated_nmse) {
   return 2 * simulated_nmse + kF32LogitsNmse;
 }
