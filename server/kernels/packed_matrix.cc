@@ -111,7 +111,9 @@ void PackInt8(const PackedMatrix::Packing& packing, const BlockRows& rows, int64
   alignas(64) float inverses[kBlockColumns];
   alignas(64) int32_t sums[kBlockColumns] = {};
   for (int n = 0; n < kBlockColumns; ++n) {
-    scales[n] = LargestMagnitude(*packing.vector, rows[n], k) / 127;
+    const float largest = LargestMagnitude(*packing.vector, rows[n], k);
+    // NaN for infinity too: times it, a column would be infinite, or NaN only by chance.
+    scales[n] = largest / 127 + largest * 0;
     // The inverse of anything smaller would not be finite.
     inverses[n] = scales[n] < 1e-37f ? 0 : 1 / scales[n];
   }

@@ -183,7 +183,8 @@ void PackInt4Group(const float* w, float* sums, std::byte* to) {
       largest = m > magnitude ? v : largest;
       magnitude = Max(m, magnitude);
     }
-    Vec best_scale = {};
+    // Stays if the squares of all errors overflow.
+    Vec best_scale = RoundToBf16(largest * (1.0f / -8));
     Vec best_error = Set(3e38f);
     const auto attempt = [&](Vec candidate) {
       const Vec scale = RoundToBf16(candidate);

@@ -152,6 +152,7 @@ uint16_t Int4Scale(const float* w) {
     if (!std::isfinite(v)) return Bf16FromFloat(std::numeric_limits<float>::quiet_NaN());
     if (std::abs(v) > std::abs(largest)) largest = v;
   }
+  if (largest == 0) return 0;
   uint16_t best = 0;
   double least = std::numeric_limits<double>::infinity();
   for (double level = 6.5; level <= 10; level += 1.0 / 64) {

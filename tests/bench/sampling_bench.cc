@@ -90,8 +90,8 @@ BENCHMARK(BM_Router_Choose)->Arg(64)->Arg(128)->Arg(256);
 void BM_Embedding_Lookup(benchmark::State& state, kernels::ElementType type) {
   constexpr int64_t kTokens = 64;
   constexpr int64_t kSize = 2048;
-  const model::Embedding embedding = {
-      type, kSize, kernels::AlignedBuffer<std::byte>(kTokens * kSize * BytesOf(type))};
+  const std::vector<std::byte> rows(kTokens * kSize * BytesOf(type));
+  const model::Embedding embedding = {type, kSize, rows.data()};
   std::vector<float> x(kSize);
   TokenId token = 0;
   for (auto _ : state) {

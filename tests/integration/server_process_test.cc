@@ -67,6 +67,21 @@ TEST(ServerProcessTest, SaysEveryCapWhenItStarts) {
   }
 }
 
+TEST(ServerProcessTest, ServesInEveryFormatThatEveryProcessorHas) {
+  for (const char* format : {"f32", "int8", "int4"}) {
+    ServerProcess server({absl::StrCat("--weights=", format)});
+    EXPECT_NE(server.AwaitLog("ready"), "");
+    Stream stream(server.grpc_address());
+    EXPECT_TRUE(stream.ReadAll().ok());
+    EXPECT_EQ(stream.generated_tokens(), 1000);
+    server.Signal(SIGTERM);
+    EXPECT_EQ(server.AwaitExit(), 0);
+    const std::string log = server.log();
+    EXPECT_TRUE(absl::StrContains(log, absl::StrCat("weights format=", format))) << log;
+    EXPECT_TRUE(absl::StrContains(log, absl::StrCat("matmul ", format, ": "))) << log;
+  }
+}
+
 TEST(ServerProcessTest, WhatCannotBeServedIsOneSentenceAndExitCode1) {
   const std::string empty = absl::StrCat(::testing::TempDir(), "/empty_model");
   std::filesystem::create_directories(empty);
@@ -77,6 +92,7 @@ TEST(ServerProcessTest, WhatCannotBeServedIsOneSentenceAndExitCode1) {
       {{"--model=/no/such/folder"}, "/no/such/folder"},
       {{absl::StrCat("--model=", empty)}, empty},
       {{"--threads=many"}, "threads"},
+      {{"--weights=int2"}, "must be auto, f32, bf16, int8 or int4"},
       {{"--no_such_flag"}, "no_such_flag"},
       {{"--listen=127.0.0.1:99999"}, "listen"},
   };

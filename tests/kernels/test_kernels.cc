@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
+#include <map>
+#include <utility>
 
 namespace sluice::kernels {
 namespace {
@@ -15,7 +17,9 @@ bool MachineHas(const std::string& tier) {
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   if (tier == "avx2") return __builtin_cpu_supports("avx2");
   if (tier == "avx512") return avx512;
-  if (tier == "avx512_bf16") return avx512 && __builtin_cpu_supports("avx512bf16");
+  const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
+  if (tier == "avx512_vnni") return vnni;
+  if (tier == "avx512_bf16") return vnni && __builtin_cpu_supports("avx512bf16");
   return true;
 }
 
@@ -26,23 +30,31 @@ std::string Tier() {
   return tier == nullptr ? "" : tier;
 }
 
-KernelSet& TestKernels() {
-  static KernelSet* const kernels = [] {
-    absl::StatusOr<KernelSet> set = SelectKernels(WeightFormat::kBf16);
-    if (!set.ok()) set = SelectKernels(WeightFormat::kF32);
-    if (!set.ok()) {
-      std::cout << set.status() << "\n";
-      // Where the tier that ctest asked for does not exist there is nothing to test.
-      std::exit(MachineHas(Tier()) ? 1 : 77);
+KernelSet& TestKernels(WeightFormat format) {
+  static std::map<WeightFormat, KernelSet>* const sets = [] {
+    auto* all = new std::map<WeightFormat, KernelSet>;
+    for (const WeightFormat each : kAllWeightFormats) {
+      absl::StatusOr<KernelSet> set = SelectKernels(each);
+      if (set.ok()) {
+        all->emplace(each, *std::move(set));
+      } else if (each != WeightFormat::kBf16) {
+        std::cout << set.status() << "\n";
+        // Where the tier that ctest asked for does not exist there is nothing to test.
+        std::exit(MachineHas(Tier()) ? 1 : 77);
+      }
     }
-    return new KernelSet(*std::move(set));
+    return all;
   }();
-  return *kernels;
+  return sets->at(format);
 }
 
 std::vector<WeightFormat> Formats() {
-  if (TestKernels().bf16 == nullptr) return {WeightFormat::kF32};
-  return {WeightFormat::kF32, WeightFormat::kBf16};
+  TestKernels();  // limits oneDNN to the tier
+  std::vector<WeightFormat> formats;
+  for (const WeightFormat format : kAllWeightFormats) {
+    if (format != WeightFormat::kBf16 || SelectKernels(format).ok()) formats.push_back(format);
+  }
+  return formats;
 }
 
 std::vector<float> RandomFloats(size_t n, unsigned seed) {

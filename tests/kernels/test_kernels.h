@@ -15,10 +15,11 @@ namespace sluice::kernels {
 // SLUICE_KERNELS, or "".
 std::string Tier();
 
-// Kernels for the tier, with bf16 where the tier has it. The same object in every call.
-KernelSet& TestKernels();
+// Kernels for the tier. The same object in every call.
+// REQUIRES: `format` is one of Formats().
+KernelSet& TestKernels(WeightFormat format = WeightFormat::kF32);
 
-// The formats that TestKernels() can multiply in.
+// The formats that the tier can multiply in: all, or all but bf16.
 std::vector<WeightFormat> Formats();
 
 // Numbers with mean 0 and deviation 1.

@@ -6,13 +6,34 @@
 #include <numeric>
 
 #include "kernels/element_types.h"
+#include "kernels/reference.h"
 #include "model/rope.h"
+#include "support/rounding.h"
 
 namespace sluice::testing {
 
 using kernels::ElementType;
+using kernels::WeightFormat;
 using model::DType;
 using model::RopeConfig;
+
+namespace {
+
+WeightFormat FormatOf(F64Model::Rounding rounding) {
+  switch (rounding) {
+    case F64Model::Rounding::kNone:
+      return WeightFormat::kF32;
+    case F64Model::Rounding::kBf16:
+      return WeightFormat::kBf16;
+    case F64Model::Rounding::kInt8:
+      return WeightFormat::kInt8;
+    case F64Model::Rounding::kInt4:
+      return WeightFormat::kInt4;
+  }
+  return WeightFormat::kF32;
+}
+
+}  // namespace
 
 F64Model::F64Model(const model::Checkpoint& checkpoint, Rounding rounding)
     : config_(checkpoint.config()),
@@ -46,25 +67,23 @@ F64Model::F64Model(const model::Checkpoint& checkpoint, Rounding rounding)
   lm_head_ = Load(tensors.lm_head, true);
 }
 
-double F64Model::Round(double value) const {
-  if (rounding_ == Rounding::kNone) return value;
-  return kernels::FloatFromBf16(kernels::Bf16FromFloat(static_cast<float>(value)));
-}
-
 F64Model::Matrix F64Model::Load(const model::TensorView& tensor, bool product) const {
   const ElementType type = tensor.dtype == DType::kF32   ? ElementType::kF32
                            : tensor.dtype == DType::kF16 ? ElementType::kF16
                                                          : ElementType::kBf16;
-  Matrix matrix{tensor.rows, tensor.cols, Vector(tensor.rows * tensor.cols)};
-  for (size_t i = 0; i < matrix.data.size(); ++i) {
-    const double value = kernels::LoadElement(type, tensor.data, static_cast<int64_t>(i));
-    matrix.data[i] = product ? Round(value) : value;
-  }
-  return matrix;
+  const kernels::SourceView source = {type, tensor.rows, tensor.cols, tensor.data};
+  return {tensor.rows, tensor.cols,
+          RoundWeights(product ? FormatOf(rounding_) : WeightFormat::kF32, source,
+                       &kernels::reference::ReferenceQuantizedOps())};
 }
 
 F64Model::Ffn F64Model::Load(const model::FfnTensors& tensors) const {
   return {Load(tensors.gate, true), Load(tensors.up, true), Load(tensors.down, true)};
+}
+
+double F64Model::RoundCached(double value) const {
+  if (rounding_ == Rounding::kNone) return value;
+  return kernels::FloatFromBf16(kernels::Bf16FromFloat(static_cast<float>(value)));
 }
 
 F64Model::Vector F64Model::ExactProduct(const Matrix& w, const Vector& x) const {
@@ -75,9 +94,7 @@ F64Model::Vector F64Model::ExactProduct(const Matrix& w, const Vector& x) const 
 }
 
 F64Model::Vector F64Model::Product(const Matrix& w, const Vector& x) const {
-  Vector rounded(x.size());
-  std::transform(x.begin(), x.end(), rounded.begin(), [&](double value) { return Round(value); });
-  return ExactProduct(w, rounded);
+  return ExactProduct(w, RoundRow(FormatOf(rounding_), x));
 }
 
 F64Model::Vector F64Model::Normalize(const Vector& x, const Vector& weight) const {
@@ -146,7 +163,7 @@ void F64Model::Attend(const Layer& layer, int index, std::vector<Vector>& x) con
     Rotate(q, static_cast<int64_t>(t));
     Rotate(k, static_cast<int64_t>(t));
     for (Vector* vector : {&q, &k, &v}) {
-      for (double& value : *vector) value = Round(value);
+      for (double& value : *vector) value = RoundCached(value);
     }
     queries.push_back(std::move(q));
     keys.push_back(std::move(k));
@@ -170,7 +187,7 @@ void F64Model::Attend(const Layer& layer, int index, std::vector<Vector>& x) con
       const double sum = std::accumulate(p.begin(), p.end(), 0.0);
       for (int64_t j = first; j <= t; ++j) {
         for (int d = 0; d < head_dim; ++d)
-          mixed[head * head_dim + d] += Round(p[j - first]) / sum * values[j][from + d];
+          mixed[head * head_dim + d] += RoundCached(p[j - first]) / sum * values[j][from + d];
       }
     }
     add(x[t], Product(layer.o, mixed));

@@ -1,5 +1,6 @@
 // F64Model: the forward pass a second time, in double, token by token and straight from the
-// checkpoint's tensors. The truth for whole models, and the simulation of what bf16 costs.
+// checkpoint's tensors. The truth for whole models, and the simulation of what a format
+// of weights costs.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +15,10 @@ namespace sluice::testing {
 
 class F64Model {
  public:
-  enum class Rounding {
-    kNone,
-    // Every weight and activation of a product, as the engine does with bf16 weights; keys and
-    // values in the cache, and what meets them.
-    kBf16,
-  };
+  // Of every weight and every activation that enters a product, as the engine does with weights of
+  // that format; those of the router, the norms and the embedding stay exact.
+  // With any of them keys and values in the cache, and what meets them, are rounded to bf16.
+  enum class Rounding { kNone, kBf16, kInt8, kInt4 };
 
   F64Model(const model::Checkpoint& checkpoint, Rounding rounding);
 
@@ -58,9 +57,10 @@ class F64Model {
   }
   Ffn Load(const model::FfnTensors& tensors) const;
 
-  double Round(double value) const;
   // w x, both rounded (the router's are not).
   Vector Product(const Matrix& w, const Vector& x) const;
+  // As attention sees a number: in bf16 with any rounding.
+  double RoundCached(double value) const;
   Vector ExactProduct(const Matrix& w, const Vector& x) const;
   Vector Normalize(const Vector& x, const Vector& weight) const;
   void NormalizeHeads(Vector& x, const Vector& weight) const;

@@ -43,8 +43,8 @@ namespace {
 
 TEST(AllocationTest, GreedyStepsAllocateNothing) {
   setenv("SLUICE_KERNELS", "reference", /*overwrite=*/1);
-  for (const kernels::WeightFormat format :
-       {kernels::WeightFormat::kF32, kernels::WeightFormat::kBf16}) {
+  for (const kernels::WeightFormat format : kernels::kAllWeightFormats) {
+    SCOPED_TRACE(kernels::NameOf(format));
     const testing::RandomCheckpoint checkpoint(testing::SmallModelConfig(), DType::kF32, 1);
     const auto runner = CpuModelRunner::Create(checkpoint, {.weights = format,
                                                             .num_threads = 2,

@@ -6,11 +6,16 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iostream>
 #include <numeric>
 #include <random>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "kernels/reference.h"
 #include "model/memory_estimate.h"
+#include "model/weights.h"
 #include "support/f64_model.h"
 #include "support/model_session.h"
 #include "support/random_checkpoint.h"
@@ -133,30 +138,34 @@ TEST_P(RunnerVariantTest, AgreesWithTheForwardPassInDouble) {
   }
 }
 
-TEST_P(RunnerVariantTest, Bf16StaysWithinItsBound) {
+TEST_P(RunnerVariantTest, FormatsThatRoundStayWithinTheirBounds) {
   const ModelConfig& config = checkpoint_->config();
   const std::vector<TokenId> tokens = RandomTokens(45, config.vocab_size, 6);
-  const auto session = ModelSession::Create(*checkpoint_, WeightFormat::kBf16, 2);
-  if (absl::IsFailedPrecondition(session.status())) GTEST_SKIP() << session.status();
-  ASSERT_TRUE(session.ok()) << session.status();
   const F64Model::Result truth = F64Model(*checkpoint_, F64Model::Rounding::kNone).Run(tokens);
-  const F64Model::Result simulated =
-      F64Model(*checkpoint_, F64Model::Rounding::kBf16).Run(tokens, &truth.experts);
-  const ModelSession::Sequence& actual = (*session)->Run(tokens, &truth.experts);
-  EXPECT_LE(
-      (testing::Nmse<float, float>(actual.logits, truth.logits)),
-      testing::Bf16LogitsNmseBound(testing::Nmse<float, float>(simulated.logits, truth.logits)));
+  for (const auto& [format, rounding] : {std::pair{WeightFormat::kBf16, F64Model::Rounding::kBf16},
+                                         {WeightFormat::kInt8, F64Model::Rounding::kInt8},
+                                         {WeightFormat::kInt4, F64Model::Rounding::kInt4}}) {
+    const auto session = ModelSession::Create(*checkpoint_, format, 2);
+    if (format == WeightFormat::kBf16 && absl::IsFailedPrecondition(session.status())) continue;
+    ASSERT_TRUE(session.ok()) << session.status();
+    const F64Model::Result simulated = F64Model(*checkpoint_, rounding).Run(tokens, &truth.experts);
+    const ModelSession::Sequence& actual = (*session)->Run(tokens, &truth.experts);
+    const double cost = testing::Nmse<float, float>(simulated.logits, truth.logits);
+    const double error = testing::Nmse<float, float>(actual.logits, truth.logits);
+    EXPECT_LE(error, testing::RoundedLogitsNmseBound(cost)) << kernels::NameOf(format);
+    std::cout << kernels::NameOf(format) << ": NMSE " << error << ", simulated " << cost << "\n";
+  }
 }
 
 // Prompts in chunks, answers and newcomers, all in the same steps, on one thread and on three:
 // every logit has the bits that it has when its sequence runs alone.
 TEST_P(RunnerVariantTest, TheBatchChangesNoBit) {
   const ModelConfig& config = checkpoint_->config();
-  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBf16}) {
+  for (const WeightFormat format : kernels::kAllWeightFormats) {
     const auto alone = ModelSession::Create(*checkpoint_, format, 1);
     const auto together = ModelSession::Create(*checkpoint_, format, 3);
-    if (!alone.ok()) continue;  // no bf16 kernels
-    ASSERT_TRUE(together.ok());
+    if (format == WeightFormat::kBf16 && absl::IsFailedPrecondition(alone.status())) continue;
+    ASSERT_TRUE(alone.ok() && together.ok()) << alone.status();
     constexpr int kSequences = 9;
     std::vector<std::vector<TokenId>> tokens;
     std::vector<ModelSession::Sequence*> sequences;
@@ -178,7 +187,8 @@ TEST_P(RunnerVariantTest, TheBatchChangesNoBit) {
       if (more) (*together)->Step(parts);
     }
     for (int s = 0; s < kSequences; ++s)
-      EXPECT_TRUE(BitwiseEqual(sequences[s]->logits, (*alone)->Run(tokens[s]).logits)) << s;
+      EXPECT_TRUE(BitwiseEqual(sequences[s]->logits, (*alone)->Run(tokens[s]).logits))
+          << kernels::NameOf(format) << ", sequence " << s;
   }
 }
 
@@ -305,6 +315,50 @@ TEST_F(RunnerTest, ReportsWhatItLoaded) {
   }
   EXPECT_THAT(kinds, ::testing::ElementsAre("attention", "experts", "shared", "dense", "router",
                                             "embedding", "lm_head", "norms"));
+}
+
+// Counted by hand for the small model: H 43, Q 60, KV 20 + 20, F 37, V 101, 11 experts, 2 layers.
+TEST(WeightsTest, TakeTheBytesOfTheirFormat) {
+  // Bytes of a block of 32 columns over K = 43, 60 and 37.
+  struct Row {
+    WeightFormat format;
+    int64_t h, q, f;
+  };
+  const Row rows[] = {
+      {WeightFormat::kF32, 43 * 128, 60 * 128, 37 * 128},
+      {WeightFormat::kBf16, 44 * 64, 60 * 64, 38 * 64},
+      {WeightFormat::kInt8, 64 * 32 + 256, 64 * 32 + 256, 64 * 32 + 256},
+      {WeightFormat::kInt4, 2 * 576 + 128, 2 * 576 + 128, 2 * 576 + 128},
+  };
+  const RandomCheckpoint checkpoint(testing::SmallModelConfig(), DType::kF32, 1);
+  base::ThreadPool pool({.num_threads = 2});
+  for (const Row& row : rows) {
+    SCOPED_TRACE(kernels::NameOf(row.format));
+    const auto weights =
+        Weights::Pack(checkpoint, {.format = row.format,
+                                   .quantized = &kernels::reference::ReferenceQuantizedOps(),
+                                   .pool = &pool});
+    ASSERT_TRUE(weights.ok()) << weights.status();
+    // q, k and v make 100 columns, o makes 43; gate and up 2 * 64, down 43.
+    const int64_t attention = 2 * (4 * row.h + 2 * row.q);
+    const int64_t experts = 2 * 11 * (4 * row.h + 2 * row.f);
+    const int64_t router = 2 * 43 * 128;
+    const int64_t embedding = 101 * 43 * 4;
+    const int64_t lm_head = 4 * row.h;
+    EXPECT_THAT(
+        weights->size.bytes,
+        ::testing::ElementsAre(std::pair{"attention", attention}, std::pair{"experts", experts},
+                               std::pair{"shared", 0}, std::pair{"dense", 0},
+                               std::pair{"router", router}, std::pair{"embedding", embedding},
+                               std::pair{"lm_head", lm_head}, std::pair{"norms", 5 * 43 * 4}));
+    // Norms are elsewhere; the embedding ends within a cache line.
+    const int64_t packed = attention + experts + router + (embedding + 36) + lm_head;
+    EXPECT_EQ(Weights::PackedBytes(checkpoint, row.format), packed);
+    ASSERT_TRUE(weights->memory.has_value());
+    EXPECT_EQ(weights->memory->taken(), packed);
+    EXPECT_EQ(weights->layers[0].router.format(), WeightFormat::kF32);
+    EXPECT_EQ(weights->lm_head.format(), row.format);
+  }
 }
 
 TEST_F(RunnerTest, ImpossibleOptionsAreErrors) {
