@@ -147,7 +147,9 @@ void PackInt8Group(const float* w, const float* inverse_scales, int32_t* sums, s
     for (int quad = 0; quad < kGroup / 4; ++quad) {
       Ints q[4];
       for (int i = 0; i < 4; ++i) {
-        q[i] = RoundToInts(Load(w + (4 * quad + i) * kColumns + n) * inverse);
+        const Vec level = Load(w + (4 * quad + i) * kColumns + n) * inverse;
+        // NaN becomes a level too, whose scale is NaN; as an integer it would overflow the sum.
+        q[i] = RoundToInts(Min(Max(level, Set(-127)), Set(127)));
         sum += q[i];
       }
       StoreInts(to + (quad * kColumns + n) * 4, Interleave(q));

@@ -255,6 +255,27 @@ TEST(PackInt8GroupTest, IsTheReferencesAndWithinHalfAStep) {
   }
 }
 
+// Their column's scale is NaN; the levels are levels nevertheless, and the sum is theirs.
+TEST(PackInt8GroupTest, WeightsThatAreNotFiniteDoNotOverflowTheSum) {
+  for (const QuantizedOps* ops : {&Ops(), &Reference()}) {
+    for (const float bad : {kNan, -kNan, kInfinity, -kInfinity}) {
+      AlignedBuffer<float> w(kGroupWeights);
+      std::fill_n(w.data(), kGroupWeights, bad);
+      alignas(64) float inverses[kBlockColumns];
+      for (int n = 0; n < kBlockColumns; ++n) inverses[n] = n % 2 == 0 ? kNan : 0;
+      alignas(64) int32_t sums[kBlockColumns] = {};
+      AlignedBuffer<std::byte> packed(kGroupWeights);
+      ops->pack_int8_group(w.data(), inverses, sums, packed.data());
+      for (int n = 0; n < kBlockColumns; ++n) {
+        int32_t sum = 0;
+        for (int64_t k = 0; k < kQuantGroup; ++k)
+          sum += static_cast<int8_t>(packed.data()[k / 4 * 128 + n * 4 + k % 4]);
+        ASSERT_EQ(sums[n], sum) << ops->name << ", " << bad;
+      }
+    }
+  }
+}
+
 // One group as int4.
 struct Int4Group {
   Int4Group(const QuantizedOps& ops, const Group& group)
