@@ -82,6 +82,7 @@ const Engine* EngineFor(WeightFormat format, const std::string& tier) {
                                       reinterpret_cast<const std::byte*>(w.data())};
   for (int64_t i = 0; i < num_matrices; ++i) {
     engine->matrices.push_back(kernels::PackedMatrix::Pack({.format = format,
+                                                            .vector = engine->kernels.vector,
                                                             .quantized = engine->kernels.quantized,
                                                             .pool = &pool,
                                                             .arena = &engine->memory},
@@ -166,8 +167,10 @@ void BM_Experts_Run(benchmark::State& state, WeightFormat format) {
   base::ThreadPool pool({.num_threads = 2});
   kernels::Compute compute(*kernels, pool, {.max_rows = num_tokens, .max_k = 768});
   const testing::RandomCheckpoint checkpoint(config, model::DType::kF32, 1);
-  const auto packed = model::Weights::Pack(
-      checkpoint, {.format = format, .quantized = kernels->quantized, .pool = &pool});
+  const auto packed = model::Weights::Pack(checkpoint, {.format = format,
+                                                        .vector = kernels->vector,
+                                                        .quantized = kernels->quantized,
+                                                        .pool = &pool});
   if (!packed.ok()) {
     state.SkipWithError("no memory");
     return;
@@ -213,9 +216,13 @@ void BM_Matrix_Pack(benchmark::State& state, WeightFormat format) {
       state.SkipWithError("no memory");
       return;
     }
-    const kernels::PackedMatrix matrix = kernels::PackedMatrix::Pack(
-        {.format = format, .quantized = kernels->quantized, .pool = &pool, .arena = &*memory},
-        {source});
+    const kernels::PackedMatrix matrix =
+        kernels::PackedMatrix::Pack({.format = format,
+                                     .vector = kernels->vector,
+                                     .quantized = kernels->quantized,
+                                     .pool = &pool,
+                                     .arena = &*memory},
+                                    {source});
     benchmark::DoNotOptimize(matrix.block(0));
   }
   ReportRates(state, 2.0 * kSize * kSize, 0);

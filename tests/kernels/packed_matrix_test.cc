@@ -96,7 +96,7 @@ TEST(PackedMatrixTest, HoldsEveryElementAndZeros) {
                      std::to_string(k));
         const SourceMatrix source(type, n, k, 1);
         const testing::OwnedMatrix owned =
-            testing::Pack(format, {source.view()}, pool, Quantized(format));
+            testing::Pack(format, {source.view()}, pool, Quantized(format), *TestKernels().vector);
         const PackedMatrix& packed = owned.matrix;
         ASSERT_EQ(packed.format(), format);
         ASSERT_EQ(packed.n(), n);
@@ -129,7 +129,7 @@ TEST(PackedMatrixTest, JoinsSourcesWithoutGaps) {
   for (const WeightFormat format : kAllWeightFormats) {
     const QuantizedOps* ops = Quantized(format);
     const testing::OwnedMatrix packed =
-        testing::Pack(format, {q.view(), k.view(), v.view()}, pool, ops);
+        testing::Pack(format, {q.view(), k.view(), v.view()}, pool, ops, *TestKernels().vector);
     ASSERT_EQ(packed.matrix.n(), 88);
     std::vector<double> expected;
     for (const SourceMatrix* source : {&q, &k, &v}) {
@@ -151,7 +151,7 @@ TEST(PackedMatrixTest, PairsTakeBlocksInTurn) {
   for (const WeightFormat format : kAllWeightFormats) {
     const QuantizedOps* ops = Quantized(format);
     const testing::OwnedMatrix packed =
-        testing::PackPair(format, gate.view(), up.view(), pool, ops);
+        testing::PackPair(format, gate.view(), up.view(), pool, ops, *TestKernels().vector);
     ASSERT_EQ(packed.matrix.num_blocks(), 4);
     const std::vector<double> expected[] = {testing::RoundWeights(format, gate.view(), ops),
                                             testing::RoundWeights(format, up.view(), ops)};
@@ -201,7 +201,7 @@ TEST(PackedMatrixTest, WeightsThatAreNotFiniteMakeTheirColumnsNan) {
         const SourceView source = {ElementType::kF32, 3, kK,
                                    reinterpret_cast<const std::byte*>(w.data())};
         const testing::OwnedMatrix packed =
-            testing::Pack(format, {source}, pool, kernels.quantized);
+            testing::Pack(format, {source}, pool, kernels.quantized, *kernels.vector);
         TileKernel& kernel = kernels.matmul(format);
         ASSERT_TRUE(kernel.Prepare(kK).ok());
         // A row of zeros too: zero times anything must not hide it.
@@ -232,7 +232,7 @@ TEST(PackedMatrixTest, LayoutsAreOnednnsByteForByte) {
   for (const int64_t k : {2, 64, 130}) {
     const SourceMatrix source(ElementType::kBf16, kBlockColumns, k, 4);
     const testing::OwnedMatrix packed =
-        testing::Pack(WeightFormat::kBf16, {source.view()}, pool, nullptr);
+        testing::Pack(WeightFormat::kBf16, {source.view()}, pool, nullptr, *TestKernels().vector);
     dnnl::ukernel::transform transform(k, kBlockColumns, dnnl::ukernel::pack_type::trans, k,
                                        kBlockColumns, dnnl::memory::data_type::bf16,
                                        dnnl::memory::data_type::bf16);

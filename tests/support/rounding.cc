@@ -29,22 +29,30 @@ base::Arena MakeArena(WeightFormat format, int64_t n, int64_t k) {
 }  // namespace
 
 OwnedMatrix Pack(WeightFormat format, absl::Span<const SourceView> sources, base::ThreadPool& pool,
-                 const kernels::QuantizedOps* quantized) {
+                 const kernels::QuantizedOps* quantized, const kernels::VectorOps& vector) {
   int64_t n = 0;
   for (const SourceView& source : sources) n += source.rows;
   OwnedMatrix owned{MakeArena(format, n, sources[0].cols), {}};
-  owned.matrix = PackedMatrix::Pack(
-      {.format = format, .quantized = quantized, .pool = &pool, .arena = &owned.arena}, sources);
+  owned.matrix = PackedMatrix::Pack({.format = format,
+                                     .vector = &vector,
+                                     .quantized = quantized,
+                                     .pool = &pool,
+                                     .arena = &owned.arena},
+                                    sources);
   CHECK(owned.arena.taken() == PackedMatrix::ArenaBytes(format, n, sources[0].cols));
   return owned;
 }
 
 OwnedMatrix PackPair(WeightFormat format, const SourceView& first, const SourceView& second,
-                     base::ThreadPool& pool, const kernels::QuantizedOps* quantized) {
+                     base::ThreadPool& pool, const kernels::QuantizedOps* quantized,
+                     const kernels::VectorOps& vector) {
   OwnedMatrix owned{MakeArena(format, PackedMatrix::PairColumns(first.rows), first.cols), {}};
-  owned.matrix = PackedMatrix::PackPair(
-      {.format = format, .quantized = quantized, .pool = &pool, .arena = &owned.arena}, first,
-      second);
+  owned.matrix = PackedMatrix::PackPair({.format = format,
+                                         .vector = &vector,
+                                         .quantized = quantized,
+                                         .pool = &pool,
+                                         .arena = &owned.arena},
+                                        first, second);
   return owned;
 }
 

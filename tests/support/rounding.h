@@ -8,6 +8,7 @@
 
 #include "absl/types/span.h"
 #include "kernels/packed_matrix.h"
+#include "kernels/reference.h"
 
 namespace sluice::testing {
 
@@ -19,10 +20,12 @@ struct OwnedMatrix {
 
 // As PackedMatrix has them. `quantized` is for int8 and int4.
 OwnedMatrix Pack(kernels::WeightFormat format, absl::Span<const kernels::SourceView> sources,
-                 base::ThreadPool& pool, const kernels::QuantizedOps* quantized);
+                 base::ThreadPool& pool, const kernels::QuantizedOps* quantized,
+                 const kernels::VectorOps& vector = kernels::reference::ReferenceVectorOps());
 OwnedMatrix PackPair(kernels::WeightFormat format, const kernels::SourceView& first,
                      const kernels::SourceView& second, base::ThreadPool& pool,
-                     const kernels::QuantizedOps* quantized);
+                     const kernels::QuantizedOps* quantized,
+                     const kernels::VectorOps& vector = kernels::reference::ReferenceVectorOps());
 
 // Column n at k; the padding may be asked for too.
 double WeightAt(const kernels::PackedMatrix& matrix, int64_t k, int64_t n);

@@ -336,6 +336,7 @@ TEST(WeightsTest, TakeTheBytesOfTheirFormat) {
     SCOPED_TRACE(kernels::NameOf(row.format));
     const auto weights =
         Weights::Pack(checkpoint, {.format = row.format,
+                                   .vector = &kernels::reference::ReferenceVectorOps(),
                                    .quantized = &kernels::reference::ReferenceQuantizedOps(),
                                    .pool = &pool});
     ASSERT_TRUE(weights.ok()) << weights.status();
@@ -381,7 +382,7 @@ TEST_F(RunnerTest, ImpossibleOptionsAreErrors) {
 // Every variant, in every format that there are kernels for.
 TEST(MemoryEstimateTest, KnowsTheWeightsBeforeTheyArePacked) {
   for (const Variant& variant : kVariants) {
-    for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBf16}) {
+    for (const WeightFormat format : kernels::kAllWeightFormats) {
       ModelConfig config = testing::SmallModelConfig();
       variant.change(config);
       const RandomCheckpoint checkpoint(config, variant.dtype, 1);
@@ -393,7 +394,9 @@ TEST(MemoryEstimateTest, KnowsTheWeightsBeforeTheyArePacked) {
       ASSERT_TRUE(runner.ok()) << runner.status();
       int64_t bytes = 0;
       for (const auto& [kind, size] : (*runner)->load_info().weights.bytes) bytes += size;
-      EXPECT_EQ(estimate.weights, bytes) << variant.name;
+      // Norms and biases are left out: here they are about a hundredth.
+      EXPECT_LE(estimate.weights, bytes) << variant.name;
+      EXPECT_GE(estimate.weights, bytes - bytes / 50) << variant.name;
       EXPECT_EQ(estimate.kv_cache, 1 << 20);
       EXPECT_GT(estimate.scratch, 0);
     }

@@ -110,8 +110,10 @@ class FeedForwardTest : public ::testing::TestWithParam<WeightFormat> {
 
   Weights Pack(const Checkpoint& checkpoint) {
     base::ThreadPool pool({.num_threads = 2});
-    auto weights = Weights::Pack(
-        checkpoint, {.format = GetParam(), .quantized = kernels_.quantized, .pool = &pool});
+    auto weights = Weights::Pack(checkpoint, {.format = GetParam(),
+                                              .vector = kernels_.vector,
+                                              .quantized = kernels_.quantized,
+                                              .pool = &pool});
     EXPECT_TRUE(weights.ok()) << weights.status();
     return *std::move(weights);
   }
