@@ -74,15 +74,15 @@ void Int8ManyRows(int rows, int64_t k, const std::byte* a, int64_t row_bytes,
     }
     const std::byte* numbers = a + kRowHeader + i;
     for (int m = 0; m < rows; ++m, numbers += row_bytes) {
-      __m512i left = _mm512_load_si512(c + m * kColumns);
-      __m512i right = _mm512_load_si512(c + m * kColumns + kLanes);
+      __m512i left[2] = {_mm512_load_si512(c + m * kColumns), _mm512_setzero_si512()};
+      __m512i right[2] = {_mm512_load_si512(c + m * kColumns + kLanes), _mm512_setzero_si512()};
 #pragma GCC unroll 8
       for (int quad = 0; quad < kQuads; ++quad) {
         const __m512i x = Broadcast(numbers + 4 * quad);
-        left = _mm512_dpbusd_epi32(left, x, w0[quad]);
-        right = _mm512_dpbusd_epi32(right, x, w1[quad]);
+        left[quad % 2] = _mm512_dpbusd_epi32(left[quad % 2], x, w0[quad]);
+        right[quad % 2] = _mm512_dpbusd_epi32(right[quad % 2], x, w1[quad]);
       }
-      StoreTile(c, m, left, right);
+      StoreTile(c, m, _mm512_add_epi32(left[0], left[1]), _mm512_add_epi32(right[0], right[1]));
     }
   }
 }
@@ -179,17 +179,20 @@ struct Int4Group {
   __m512 right_scale;
 };
 
+// Two chains of sums for each half: one would be so long that waiting rows fill the processor.
 inline void AddRow(const Int4Group& group, const std::byte* numbers, __m512i offset, float* c) {
-  __m512i left = offset;
-  __m512i right = offset;
+  __m512i left[2] = {offset, _mm512_setzero_si512()};
+  __m512i right[2] = {offset, _mm512_setzero_si512()};
 #pragma GCC unroll 8
   for (int quad = 0; quad < kGroup / 4; ++quad) {
     const __m512i x = Broadcast(numbers + 4 * quad);
-    left = _mm512_dpbusd_epi32(left, x, group.left[quad]);
-    right = _mm512_dpbusd_epi32(right, x, group.right[quad]);
+    left[quad % 2] = _mm512_dpbusd_epi32(left[quad % 2], x, group.left[quad]);
+    right[quad % 2] = _mm512_dpbusd_epi32(right[quad % 2], x, group.right[quad]);
   }
-  _mm512_store_ps(c, AddScaled(left, group.left_scale, _mm512_load_ps(c)));
-  _mm512_store_ps(c + kLanes, AddScaled(right, group.right_scale, _mm512_load_ps(c + kLanes)));
+  _mm512_store_ps(c, AddScaled(_mm512_add_epi32(left[0], left[1]), group.left_scale,
+                               _mm512_load_ps(c)));
+  _mm512_store_ps(c + kLanes, AddScaled(_mm512_add_epi32(right[0], right[1]), group.right_scale,
+                                        _mm512_load_ps(c + kLanes)));
 }
 
 void Int4ManyRows(int rows, int64_t k, const std::byte* a, int64_t row_bytes,
