@@ -78,6 +78,7 @@ absl::Status MeasureSpeed(const BenchOptions& options) {
   report.isa = runner->load_info().isa;
 
   base::ThreadPool pool({.num_threads = report.threads, .pin = true});
+  pool.PinCaller();
   ReadBandwidth bandwidth(pool, ReadBandwidth::DefaultBytes());
   EngineBench bench({.runner = runner.get(),
                      .config = &model_config,

@@ -67,7 +67,8 @@ absl::StatusOr<ParsedOptions> ParseOptions(int argc, const char* const* argv) {
   add("--weights", "FORMAT", parsed.options.weights,
       "Format of the weights, as the server's; auto is the best that the processor has kernels "
       "for");
-  add("--threads", "N", threads, "Threads that compute; 0 is one for each physical core");
+  add("--threads", "N", threads,
+      "Threads that compute; 0 is one for each physical core that the process may use");
   add("--prompt", "N", prompt, "Tokens of the prompt whose prefill is measured");
   add("--generate", "N", generate, "Tokens that each sequence of a decode measurement generates");
   add("--batch", "N,...", batch, "Sequences that generate at once, one measurement each");

@@ -1,11 +1,11 @@
 #include "bench/read_bandwidth.h"
 
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <utility>
 
 #include "base/check.h"
 
@@ -14,7 +14,6 @@ namespace {
 
 // What a thread reads before it asks for more.
 constexpr int64_t kChunkBytes = 1 << 20;
-constexpr size_t kLargePageBytes = 2 << 20;
 constexpr int kPasses = 5;
 constexpr uint64_t kFirst = 1;
 constexpr uint64_t kSecond = 2;
@@ -53,6 +52,12 @@ auto ChooseSum() {
   return SumSse2;
 }
 
+base::MappedMemory ReserveBuffer(int64_t bytes) {
+  auto buffer = base::MappedMemory::Reserve(bytes, base::MappedMemory::Pages::kHuge);
+  CHECK(buffer.ok());
+  return *std::move(buffer);
+}
+
 }  // namespace
 
 int64_t ReadBandwidth::DefaultBytes() {
@@ -62,17 +67,12 @@ int64_t ReadBandwidth::DefaultBytes() {
 }
 
 ReadBandwidth::ReadBandwidth(base::ThreadPool& pool, int64_t bytes)
-    : pool_(pool), num_chunks_(std::max<int64_t>(1, (bytes + kChunkBytes - 1) / kChunkBytes)) {
-  const auto num_pages =
-      (static_cast<size_t>(num_chunks_ * kChunkBytes) + kLargePageBytes - 1) / kLargePageBytes;
-  buffer_.reset(
-      static_cast<std::byte*>(std::aligned_alloc(kLargePageBytes, num_pages * kLargePageBytes)));
-  CHECK(buffer_ != nullptr);
-  // A wish: without large pages the figure is a little lower.
-  madvise(buffer_.get(), num_pages * kLargePageBytes, MADV_HUGEPAGE);
+    : pool_(pool),
+      num_chunks_(std::max<int64_t>(1, (bytes + kChunkBytes - 1) / kChunkBytes)),
+      buffer_(ReserveBuffer(num_chunks_ * kChunkBytes)) {
   // Written by the thread that may read it, so that its pages lie near.
   pool_.ParallelFor(num_chunks_, [&](int64_t chunk, int) {
-    std::fill_n(reinterpret_cast<Vector16*>(buffer_.get() + chunk * kChunkBytes),
+    std::fill_n(reinterpret_cast<Vector16*>(buffer_.data() + chunk * kChunkBytes),
                 kChunkBytes / sizeof(Vector16), Vector16{kFirst, kSecond});
   });
 }
@@ -84,7 +84,7 @@ double ReadBandwidth::Measure() {
   for (int pass = 0; pass < kPasses; ++pass) {
     const auto start = std::chrono::steady_clock::now();
     pool_.ParallelFor(num_chunks_, [&](int64_t chunk, int) {
-      total.fetch_add(sum(buffer_.get() + chunk * kChunkBytes), std::memory_order_relaxed);
+      total.fetch_add(sum(buffer_.data() + chunk * kChunkBytes), std::memory_order_relaxed);
     });
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
     if (pass == 0 || time.count() < best_seconds) best_seconds = time.count();

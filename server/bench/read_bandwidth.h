@@ -2,11 +2,9 @@
 // measurements, because on a shared machine it changes.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
 
+#include "base/mapped_memory.h"
 #include "base/thread_pool.h"
 
 namespace sluice::bench {
@@ -26,13 +24,9 @@ class ReadBandwidth {
   double Measure();
 
  private:
-  struct Free {
-    void operator()(std::byte* data) const { std::free(data); }
-  };
-
   base::ThreadPool& pool_;
   const int64_t num_chunks_;
-  std::unique_ptr<std::byte, Free> buffer_;
+  base::MappedMemory buffer_;
 };
 
 }  // namespace sluice::bench

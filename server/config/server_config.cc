@@ -97,7 +97,8 @@ const std::array<Flag, 18> kFlags = {{
      [](const std::string& text, ServerConfig& config) {
        return Store(ParseWeightsFormat(text), config.weights);
      }},
-    {"threads", "N", "0", "Threads that compute; 0 is one for each physical core",
+    {"threads", "N", "0",
+     "Threads that compute; 0 is one for each physical core that the process may use",
      [](const std::string& text, ServerConfig& config) {
        return Store(ParseInt(text, 0, 1024), config.threads);
      }},

@@ -366,14 +366,20 @@ inline void ForRowBlocks(int64_t rows, F f) {
 
 void Merge(int64_t rows, int channels, const AttentionPartial& from, const AttentionPartial& into) {
   for (int64_t r = 0; r < rows; ++r) {
-    if (from.max[r] == kMinusInfinity) continue;
     const float* from_sum = from.sum + r * kAttentionLanes;
     const float* from_values = from.values + r * channels;
     float* sum = into.sum + r * kAttentionLanes;
     float* values = into.values + r * channels;
+    // The greatest of scores that are all NaN is -infinity too, but their sum is NaN.
+    if (from.max[r] == kMinusInfinity) {
+      for (int i = 0; i < kAttentionLanes; i += kLanes)
+        Store(sum + i, Load(sum + i) + Load(from_sum + i) * 0.0f);
+      continue;
+    }
     if (into.max[r] == kMinusInfinity) {
       into.max[r] = from.max[r];
-      for (int i = 0; i < kAttentionLanes; i += kLanes) Store(sum + i, Load(from_sum + i));
+      for (int i = 0; i < kAttentionLanes; i += kLanes)
+        Store(sum + i, Load(from_sum + i) + Load(sum + i) * 0.0f);
       for (int i = 0; i < channels; i += kLanes) Store(values + i, Load(from_values + i));
       continue;
     }

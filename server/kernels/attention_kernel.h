@@ -75,7 +75,9 @@ struct AttentionScratch {
 };
 
 // Slots of a block behind the last position of its sequence must hold finite values, as they are
-// multiplied by zero; keys may be anything there.
+// multiplied by zero; keys may be anything there. The same goes for values at positions that one
+// row of a tile sees and another does not: with finite ones a row's bits do not depend on the tile,
+// with NaN or infinity its sequence is lost in any case.
 struct AttentionKernel {
   const char* name;
 

@@ -82,6 +82,7 @@ void Compute::Matmul(const float* x, int64_t rows, const PackedMatrix& w, const 
   pool_.ParallelFor(chunks * row_parts, [&](int64_t item, int thread) {
     const int64_t first_block = item / row_parts * blocks_per_item;
     const int64_t last_block = std::min(first_block + blocks_per_item, w.num_blocks());
+    w.FetchStart(first_block);
     const int64_t first_tile = item % row_parts * tiles_per_item;
     const int64_t last_tile = std::min(first_tile + tiles_per_item, tiles);
     for (int64_t tile = first_tile; tile < last_tile; ++tile) {

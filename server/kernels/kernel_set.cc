@@ -166,6 +166,9 @@ absl::StatusOr<std::unique_ptr<TileKernel>> SelectMatmul(WeightFormat format,
         format, *ops,
         format == WeightFormat::kInt8 ? SelectOneDnnInt8(*ops, isa, report) : nullptr);
   }
+  if (format == WeightFormat::kInt4 && isa.amx) {
+    report.push_back("matmul int4: AMX declined: a scale for every 32 steps of k ends its sums");
+  }
   report.push_back(absl::StrCat("matmul ", NameOf(format), ": ", kernel->name()));
   return kernel;
 }

@@ -3,10 +3,11 @@
 //
 //   matmul f32    onednn_brgemm_f32 (AVX2), reference
 //   matmul bf16   onednn_brgemm_bf16 (AVX512_BF16, AVX2_VNNI_2 or AMX), reference
-//   matmul int8   avx512_vnni_int8, or avx2_int8; for more than 8 rows onednn_brgemm_int8 where it
-//   is
-//                 faster than those (AMX, or AVX2_VNNI without AVX512_VNNI); reference
+//   matmul int8   avx512_vnni_int8, avx2_int8, reference; with AMX, or AVX2_VNNI alone, tiles of
+//   more
+//                 than 8 rows go to onednn_brgemm_int8
 //   matmul int4   avx512_vnni_int4, avx2_int4, reference
+//   quantized     avx512_vnni, avx2, reference: rows, packing and products of int8 and int4
 //   vector        avx512, avx2, reference
 //   attention     avx512_bf16, avx512, avx2, reference
 //

@@ -15,6 +15,7 @@
 //   K is padded as PaddedK says. Columns beyond N and padded weights are zero.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -29,6 +30,9 @@ namespace sluice::kernels {
 
 // Columns of a block.
 inline constexpr int kBlockColumns = 32;
+
+// With more steps of k a sum of products of u8 and s8 may leave 32 bits.
+inline constexpr int64_t kMaxInt8K = (int64_t{1} << 31) / (255 * 128) / kQuantGroup * kQuantGroup;
 
 // Bytes of a block that lies in memory for K = k.
 constexpr int64_t BlockBytes(WeightFormat format, int64_t k) {
@@ -85,6 +89,14 @@ class PackedMatrix {
   int64_t num_blocks() const { return NumBlocks(n_); }
   int64_t block_bytes() const { return BlockBytes(format_, k_); }
   const std::byte* block(int64_t index) const { return data_ + index * block_bytes(); }
+  // Starts fetching the beginning of a block that is about to be read: a kernel fetches ahead from
+  // there on, but what it reads first would come line by line.
+  void FetchStart(int64_t index) const {
+    constexpr int64_t kFetchedBytes = 8192;
+    const std::byte* start = block(index);
+    for (int64_t i = 0; i < std::min(kFetchedBytes, block_bytes()); i += 64)
+      __builtin_prefetch(start + i);
+  }
   int64_t bytes() const { return num_blocks() * block_bytes(); }
 
  private:

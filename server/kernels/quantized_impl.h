@@ -2,6 +2,7 @@
 // weights. Included once by each file that is compiled for one instruction set.
 #pragma once
 
+#include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -45,7 +46,7 @@ inline Vec LoadFloats(const std::byte* p) {
 }
 inline Vec ToFloats(Ints v) { return __builtin_convertvector(v, Vec); }
 
-// In halves; NaN in any lane may or may not win.
+// The least lane. REQUIRES: none is NaN.
 inline float MinOf(Vec v) {
   float lanes[kLanes];
   Store(lanes, v);
@@ -62,6 +63,16 @@ inline Ints RoundToInts(Vec v) {
   return result;
 }
 inline Vec Round(Vec v) { return (v + kMagic) - kMagic; }
+
+// Of 32 bytes.
+inline int32_t SumOfGroup(const std::byte* p) {
+  __m256i bytes;
+  memcpy(&bytes, p, sizeof(bytes));
+  const __m256i sums = _mm256_sad_epu8(bytes, _mm256_setzero_si256());
+  const __m128i pairs =
+      _mm_add_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+  return _mm_cvtsi128_si32(pairs) + _mm_extract_epi16(pairs, 4);
+}
 
 void QuantizeRow(const float* x, int64_t k, int64_t padded_k, bool group_sums, std::byte* row) {
   Vec low = {};
@@ -96,9 +107,7 @@ void QuantizeRow(const float* x, int64_t k, int64_t padded_k, bool group_sums, s
   if (!group_sums) return;
   std::byte* sums = numbers + padded_k;
   for (int64_t g = 0; g < padded_k / kGroup; ++g) {
-    int32_t sum = 0;
-    for (int i = 0; i < kGroup; ++i) sum += static_cast<uint8_t>(numbers[g * kGroup + i]);
-    sum *= -8;
+    const int32_t sum = -8 * SumOfGroup(numbers + g * kGroup);
     memcpy(sums + 4 * g, &sum, 4);
   }
 }

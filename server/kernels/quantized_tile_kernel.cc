@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "kernels/activation_rows.h"
+#include "kernels/packed_matrix.h"
 
 namespace sluice::kernels {
 namespace {
@@ -27,6 +28,10 @@ class QuantizedTileKernel : public TileKernel {
 
   absl::string_view name() const override { return name_; }
   absl::Status Prepare(int64_t k) override {
+    if (format_ == WeightFormat::kInt8 && k > kMaxInt8K) {
+      return absl::InvalidArgumentError(absl::StrCat("int8 weights with ", k, " inputs: sums hold ",
+                                                     kMaxInt8K, " at most; use another format"));
+    }
     return many_rows_ == nullptr ? absl::OkStatus() : many_rows_->Prepare(k);
   }
   size_t scratch_bytes() const override {

@@ -61,10 +61,10 @@ void AttendSpan(const AttentionTile& tile, int64_t span, const AttentionPartial&
 
 void Merge(int64_t rows, int channels, const AttentionPartial& from, const AttentionPartial& into) {
   for (int64_t r = 0; r < rows; ++r) {
-    if (from.max[r] == kMinusInfinity) continue;
+    // Where nothing was seen sums are zero, and NaN where all that was seen is.
     const float max = std::max(from.max[r], into.max[r]);
-    const double old_factor = std::exp(double{into.max[r]} - max);
-    const double factor = std::exp(double{from.max[r]} - max);
+    const double old_factor = into.max[r] == max ? 1 : std::exp(double{into.max[r]} - max);
+    const double factor = from.max[r] == max ? 1 : std::exp(double{from.max[r]} - max);
     const auto add = [&](const float* x, float* y, int64_t n) {
       for (int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(y[i] * old_factor + x[i] * factor);
     };

@@ -20,7 +20,7 @@ struct VectorOps {
   // y[i] = silu(gate[i]) * up[i], with silu(x) = x / (1 + exp(-x)); y may be gate
   void (*silu_mul)(const float* gate, const float* up, float* y, int64_t n);
 
-  // In place; returns nothing special for NaN: all become NaN.
+  // In place. A NaN anywhere makes all of them NaN.
   void (*softmax)(float* x, int64_t n);
 
   // y[i] += scale * x[i]

@@ -23,7 +23,8 @@ constexpr int64_t kTileQueries = 128;
 // Work items for each thread, so that one that falls behind holds nobody up for long.
 constexpr int64_t kItemsPerThread = 4;
 // Rows of partials, for each thread, of tiles whose spans are apart: on two threads enough for one
-// sequence of 32 heads and 32,768 positions, of 128 channels 1.2 MB.
+// sequence of 32 heads and some 32,000 positions, of 128 channels 1.2 MB. A tile that finds no room
+// stays whole: it is then one item for each key/value head.
 constexpr int64_t kPartialRowsPerThread = 1024;
 
 constexpr int64_t kNoWindow = kernels::kMaxAttentionWindow;
@@ -90,6 +91,7 @@ Attention::Attention(const ModelConfig& config, kernels::Compute& compute, KvCac
       channels_(kernels::PaddedKvChannels(config.attention.head_dim)),
       max_window_(0),
       tile_rows_(std::max<int64_t>(1, kTileQueries / group())) {
+  CHECK(config.attention.head_dim % 2 == 0);  // as rotation has it, and pairs in the cache
   for (size_t layer = 0; layer < config.layers.size(); ++layer)
     max_window_ = std::max(max_window_, window(static_cast<int>(layer)));
   const int num_threads = compute.pool().num_threads();

@@ -52,7 +52,7 @@ class CpuModelRunner : public ModelRunner {
   // Packs the weights and makes every kernel. The checkpoint is not needed afterwards.
   //   INVALID_ARGUMENT     an option is out of range
   //   FAILED_PRECONDITION  there is no kernel for the weights on this processor (kernel_set.h)
-  //   RESOURCE_EXHAUSTED   no address space for the KV cache
+  //   RESOURCE_EXHAUSTED   no address space for the weights or the KV cache
   static absl::StatusOr<std::unique_ptr<CpuModelRunner>> Create(const Checkpoint& checkpoint,
                                                                 const Options& options);
 

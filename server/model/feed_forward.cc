@@ -94,16 +94,17 @@ void FeedForward::SortByExpert(const LayerWeights& weights, const Routes& routes
 void FeedForward::AddForAllTokens(const FfnWeights& ffn, const std::vector<float>& gate,
                                   const float* x, int64_t num_tokens, int slot) {
   const int64_t first_pair = static_cast<int64_t>(pairs_.size());
-  for (int64_t token = 0; token < num_tokens; ++token) {
+  pairs_.resize(first_pair + num_tokens);
+  compute_.ForRows(num_tokens, [&](int64_t token, int) {
     float weight = 1;
     if (!gate.empty()) {
       const float logit =
           compute_.ops().dot(gate.data(), x + token * config_.hidden_size, config_.hidden_size);
       weight = 1 / (1 + std::exp(-logit));
     }
-    pairs_.push_back({static_cast<int32_t>(token),
-                      static_cast<int32_t>(token * slots_per_token_ + slot), weight});
-  }
+    pairs_[first_pair + token] = {static_cast<int32_t>(token),
+                                  static_cast<int32_t>(token * slots_per_token_ + slot), weight};
+  });
   AddGroup(ffn, first_pair, static_cast<int64_t>(pairs_.size()));
 }
 
@@ -176,6 +177,7 @@ const std::byte* FeedForward::ConvertHidden(const Tile& tile, int64_t width, int
 void FeedForward::RunGateUp(const Item& item, const Activations& x, int thread) {
   const kernels::PackedMatrix& weights = item.group->ffn->gate_up;
   const kernels::TileKernel& kernel = compute_.kernels().matmul(format_);
+  weights.FetchStart(item.first_block);
   const int64_t width = FfnSize(*item.group->ffn);
   kernels::Compute::Thread& scratch = compute_.thread(thread);
   float* gate = scratch.tile.data();
@@ -196,6 +198,7 @@ void FeedForward::RunGateUp(const Item& item, const Activations& x, int thread) 
 
 void FeedForward::RunDown(const Item& item, int thread) {
   const kernels::PackedMatrix& weights = item.group->ffn->down;
+  weights.FetchStart(item.first_block);
   const kernels::TileKernel& kernel = compute_.kernels().matmul(format_);
   kernels::Compute::Thread& scratch = compute_.thread(thread);
   ForTiles(*item.group, [&](const Tile& tile) {

@@ -17,8 +17,9 @@ absl::StatusOr<KvCache> KvCache::Create(const Shape& shape, int64_t bytes) {
                                                    " bytes does not hold one block of ",
                                                    shape.block_bytes(), " bytes"));
   }
-  ASSIGN_OR_RETURN(base::MappedMemory memory,
-                   base::MappedMemory::Reserve(blocks * shape.block_bytes()));
+  ASSIGN_OR_RETURN(
+      base::MappedMemory memory,
+      base::MappedMemory::Reserve(blocks * shape.block_bytes(), base::MappedMemory::Pages::kHuge));
   return KvCache(shape, static_cast<int>(blocks), std::move(memory));
 }
 

@@ -165,10 +165,10 @@ Routes Transformer::Route(int layer, int sparse_layer, const LayerWeights& weigh
     observer->OnRoutes(layer, {probabilities_.data(), num_rows_ * num_experts},
                        absl::MakeSpan(experts_.data(), num_routes));
   }
-  for (int64_t row = 0; row < num_rows_; ++row) {
+  compute_.ForRows(num_rows_, [&](int64_t row, int) {
     WeighExperts(probabilities(row), experts(row), config_.router.renormalize,
                  absl::MakeSpan(route_weights_.data() + row * top_k, top_k));
-  }
+  });
   const Routes routes = {.experts = {experts_.data(), num_routes},
                          .weights = {route_weights_.data(), num_routes}};
   if (observer != nullptr) observer->OnRouteWeights(layer, routes.experts, routes.weights);
@@ -205,11 +205,11 @@ ExpertStepLoad Transformer::expert_load() const {
 absl::Span<const float> Transformer::Logits(absl::Span<const int64_t> rows) {
   DCHECK(rows.size() <= kMaxLogitRows);
   const int64_t hidden_size = config_.hidden_size;
-  for (size_t i = 0; i < rows.size(); ++i) {
+  compute_.ForRows(static_cast<int64_t>(rows.size()), [&](int64_t i, int) {
     compute_.ops().rms_norm(x_.data() + rows[i] * hidden_size, weights_.final_norm.data(),
                             config_.rms_norm_eps, last_hidden_.data() + i * hidden_size,
                             hidden_size);
-  }
+  });
   compute_.Matmul(last_hidden_.data(), static_cast<int64_t>(rows.size()), weights_.lm_head, {},
                   logits_.data());
   return {logits_.data(), rows.size() * config_.vocab_size};

@@ -51,6 +51,11 @@ class Context {
     }
   }
 
+  void PutKey(int64_t position, int channel, float value) {
+    Put(view_.keys(table_[position / kKvBlock], kKvHead),
+        view_.KeyIndex(position % kKvBlock, channel), value);
+  }
+
   const PagedKvView& view() const { return view_; }
   const std::vector<int32_t>& table() const { return table_; }
   int64_t positions() const { return positions_; }
@@ -265,6 +270,22 @@ TEST_P(AttentionTest, NaNInAQueryIsNotHidden) {
   queries.q[16] = std::numeric_limits<float>::quiet_NaN();
   const std::vector<float> out = RunKernel(context, queries, 0, 2);
   for (size_t i = 0; i < out.size(); ++i) EXPECT_EQ(std::isnan(out[i]), i / 16 == 1) << i;
+}
+
+// Alone in its span, on either side of the merge, and among others.
+TEST_P(AttentionTest, NaNInAKeyIsNotHiddenByOtherSpans) {
+  for (const int64_t position : {0, 511, 512}) {
+    for (const int64_t window : {int64_t{2}, int64_t{kMaxAttentionWindow}}) {
+      if (position < 513 - window) continue;  // not seen
+      Context context(GetParam(), 16, 513);
+      context.PutKey(position, 3, std::numeric_limits<float>::quiet_NaN());
+      const Queries queries(context, 1, 2, window);
+      for (const bool apart : {false, true}) {
+        for (const float x : RunKernel(context, queries, 0, 1, apart))
+          EXPECT_TRUE(std::isnan(x)) << "position " << position << ", window " << window;
+      }
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, AttentionTest, ::testing::Values(KvFormat::kF32, KvFormat::kBf16),

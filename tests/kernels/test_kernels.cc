@@ -8,6 +8,8 @@
 #include <map>
 #include <utility>
 
+#include "kernels/onednn_brgemm.h"
+
 namespace sluice::kernels {
 namespace {
 
@@ -20,6 +22,7 @@ bool MachineHas(const std::string& tier) {
   const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
   if (tier == "avx512_vnni") return vnni;
   if (tier == "avx512_bf16") return vnni && __builtin_cpu_supports("avx512bf16");
+  if (tier == "amx") return GetOneDnnIsa().amx;
   return true;
 }
 

@@ -205,5 +205,12 @@ TEST(TileKernelTest, QuantizedSumsDoNotSaturate) {
   }
 }
 
+TEST(TileKernelTest, RefusesInt8SumsThatCouldOverflow) {
+  if (Tier() == "reference") GTEST_SKIP() << "adds in double";
+  TileKernel& kernel = TestKernels(WeightFormat::kInt8).matmul(WeightFormat::kInt8);
+  const absl::Status status = kernel.Prepare(kMaxInt8K + 1);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+}
+
 }  // namespace
 }  // namespace sluice::kernels
