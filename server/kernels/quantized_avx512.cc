@@ -189,8 +189,8 @@ inline void AddRow(const Int4Group& group, const std::byte* numbers, __m512i off
     left[quad % 2] = _mm512_dpbusd_epi32(left[quad % 2], x, group.left[quad]);
     right[quad % 2] = _mm512_dpbusd_epi32(right[quad % 2], x, group.right[quad]);
   }
-  _mm512_store_ps(c, AddScaled(_mm512_add_epi32(left[0], left[1]), group.left_scale,
-                               _mm512_load_ps(c)));
+  _mm512_store_ps(
+      c, AddScaled(_mm512_add_epi32(left[0], left[1]), group.left_scale, _mm512_load_ps(c)));
   _mm512_store_ps(c + kLanes, AddScaled(_mm512_add_epi32(right[0], right[1]), group.right_scale,
                                         _mm512_load_ps(c + kLanes)));
 }
