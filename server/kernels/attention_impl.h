@@ -25,13 +25,11 @@ constexpr int kChunkBlocks = kAttentionChunk / kKvBlock;
 constexpr float kMinusInfinity = -__builtin_inff();
 
 #if SLUICE_LANES == 16
-inline Vec Fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 inline Vec NegativeFma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }
 inline float MaxOfLanes(Vec v) { return _mm512_reduce_max_ps(v); }
 inline Vec RoundToInteger(Vec x) { return _mm512_roundscale_ps(x, 8); }
 inline Vec TimesPowerOf2(Vec x, Vec n) { return _mm512_scalef_ps(x, n); }
 #else
-inline Vec Fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 inline Vec NegativeFma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }
 inline float MaxOfLanes(Vec v) {
   __m128 x = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

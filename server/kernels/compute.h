@@ -26,7 +26,8 @@ struct Activations {
 };
 
 // Used by one thread, the one that may call pool.ParallelFor. Allocates nothing after
-// construction but what oneDNN does in each call.
+// construction, except where oneDNN multiplies (f32 and bf16 weights, and int8 on some processors:
+// kernel_set.h), which makes a short list in each call.
 class Compute {
  public:
   struct Limits {

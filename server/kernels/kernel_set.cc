@@ -12,6 +12,7 @@
 #include "kernels/onednn_brgemm.h"
 #include "kernels/quantized_tile_kernel.h"
 #include "kernels/reference.h"
+#include "kernels/vector_tile_kernel.h"
 
 namespace sluice::kernels {
 namespace {
@@ -130,6 +131,16 @@ absl::StatusOr<std::unique_ptr<TileKernel>> SelectOneDnn(WeightFormat format,
   return kernel;
 }
 
+// oneDNN's f32 kernels are no faster for the few columns of a router, need preparation, and
+// allocate a short list in each call.
+std::unique_ptr<TileKernel> SelectRouterMatmul(const VectorOps& ops,
+                                               std::vector<std::string>& report) {
+  std::unique_ptr<TileKernel> kernel = MakeVectorTileKernel(ops);
+  report.push_back("matmul f32: onednn_brgemm_f32 declined: allocates in each call");
+  report.push_back(absl::StrCat("matmul f32: ", kernel->name(), " (router)"));
+  return kernel;
+}
+
 // oneDNN's int8 kernels beat these with AMX, and where these have no VNNI; on AVX512_VNNI they
 // lose, as they do not fetch ahead (docs/decisions/int8_kernels.md).
 std::unique_ptr<TileKernel> SelectOneDnnInt8(const QuantizedOps& ops, const OneDnnIsa& isa,
@@ -195,7 +206,11 @@ absl::StatusOr<KernelSet> SelectKernels(WeightFormat format, absl::string_view t
   set.vector = &SelectVectorOps(tier, isa, set.report);
   set.attention = &SelectAttention(tier, isa, set.report);
   if (IsQuantized(format)) set.quantized = &SelectQuantizedOps(tier, isa, set.report);
-  ASSIGN_OR_RETURN(set.f32, SelectOneDnn(WeightFormat::kF32, tier, set.report));
+  if (format == WeightFormat::kF32 || tier == kReference) {
+    ASSIGN_OR_RETURN(set.f32, SelectOneDnn(WeightFormat::kF32, tier, set.report));
+  } else {
+    set.f32 = SelectRouterMatmul(*set.vector, set.report);
+  }
   if (format != WeightFormat::kF32) {
     ASSIGN_OR_RETURN(set.weights, SelectMatmul(format, set.quantized, tier, isa, set.report));
   }

@@ -1,11 +1,11 @@
 // KernelSet: the implementation of every kernel that this process runs, chosen from ordered lists,
 // best first, in which each entry may decline with a reason.
 //
-//   matmul f32    onednn_brgemm_f32 (AVX2), reference
+//   matmul f32    onednn_brgemm_f32 (AVX2), reference; for the router beside weights in another
+//                 format avx512_f32, avx2_f32, reference
 //   matmul bf16   onednn_brgemm_bf16 (AVX512_BF16, AVX2_VNNI_2 or AMX), reference
 //   matmul int8   avx512_vnni_int8, avx2_int8, reference; with AMX, or AVX2_VNNI alone, tiles of
-//   more
-//                 than 8 rows go to onednn_brgemm_int8
+//                 more than 8 rows go to onednn_brgemm_int8
 //   matmul int4   avx512_vnni_int4, avx2_int4, reference
 //   quantized     avx512_vnni, avx2, reference: rows, packing and products of int8 and int4
 //   vector        avx512, avx2, reference
@@ -39,7 +39,8 @@ namespace sluice::kernels {
 struct KernelSet {
   // What the weights are held in.
   WeightFormat format = WeightFormat::kF32;
-  // Always there: the router multiplies in f32 whatever the weights are.
+  // Always there: the router multiplies in f32 whatever the weights are. With other weights it
+  // is for the router alone.
   std::unique_ptr<TileKernel> f32;
   // For `format`; null if that is f32.
   std::unique_ptr<TileKernel> weights;

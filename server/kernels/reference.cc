@@ -196,6 +196,11 @@ float Dot(const float* a, const float* b, int64_t n) {
   return static_cast<float>(sum);
 }
 
+void MultiplyF32(int m, int64_t k, const float* a, const float* b, float* c) {
+  ReferenceTileKernel(WeightFormat::kF32)
+      .Multiply(m, k, a, reinterpret_cast<const std::byte*>(b), c, nullptr);
+}
+
 void RmsNorm(const float* x, const float* weight, float eps, float* y, int64_t n) {
   double squares = 0;
   for (int64_t i = 0; i < n; ++i) squares += double{x[i]} * x[i];
@@ -323,10 +328,10 @@ std::unique_ptr<TileKernel> MakeTileKernel(WeightFormat format) {
 }
 
 const VectorOps& ReferenceVectorOps() {
-  static const VectorOps ops = {"reference",    Dot,         RmsNorm, SiluMul,  SoftmaxInPlace,
-                                AddScaled,      AddRows,     Scale,   Rotate,   TurnBf16,
-                                WidenBf16Pairs, LargestHalf, ToBf16,  FromBf16, FromF16,
-                                MaxOf,          ArgMax,      ExpSum};
+  static const VectorOps ops = {
+      "reference", Dot,     MultiplyF32, RmsNorm,  SiluMul,        SoftmaxInPlace, AddScaled,
+      AddRows,     Scale,   Rotate,      TurnBf16, WidenBf16Pairs, LargestHalf,    ToBf16,
+      FromBf16,    FromF16, MaxOf,       ArgMax,   ExpSum};
   return ops;
 }
 

@@ -14,6 +14,10 @@ struct VectorOps {
   // sum of a[i] * b[i]
   float (*dot)(const float* a, const float* b, int64_t n);
 
+  // c [m, 32] = a [m, k] b, with b one block of an f32 matrix (packed_matrix.h); 1 <= m <= 32.
+  // Every sum is one chain in the order of k, so a row's do not depend on m.
+  void (*multiply_f32)(int m, int64_t k, const float* a, const float* b, float* c);
+
   // y[i] = x[i] * weight[i] / sqrt(mean of squares + eps) (arXiv:1910.07467); y may be x
   void (*rms_norm)(const float* x, const float* weight, float eps, float* y, int64_t n);
 

@@ -22,6 +22,59 @@ float Dot(const float* a, const float* b, int64_t n) {
   return Sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
+// Columns of a block, as packed_matrix.h says; that is not included, as no inline function may be
+// compiled here.
+constexpr int kColumns = 32;
+constexpr int kColumnVecs = kColumns / kLanes;
+// Rows whose sums stay in registers: 16 sums of AVX-512's 32 registers, 12 of AVX2's 16.
+constexpr int kMaxProductRows = kLanes == 16 ? 8 : 3;
+// Bytes that a product fetches ahead, into the next block at its end: blocks come from memory, and
+// what is read is used at once.
+constexpr int64_t kFetchAhead = 8192;
+
+// c [rows, 32] += a b over `steps` steps of k; the rows of a are k apart. rows <= kRows.
+template <int kRows>
+inline void AddProducts(int rows, int64_t steps, int64_t k, const float* a, const float* b,
+                        float* c) {
+  if constexpr (kRows > 1) {
+    if (rows < kRows) return AddProducts<kRows - 1>(rows, steps, k, a, b, c);
+  }
+  Vec sums[kRows][kColumnVecs];
+  for (int m = 0; m < kRows; ++m) {
+    for (int v = 0; v < kColumnVecs; ++v) sums[m][v] = Load(c + m * kColumns + v * kLanes);
+  }
+  for (int64_t i = 0; i < steps; ++i) {
+    const float* line = b + i * kColumns;
+    for (int64_t byte = 0; byte < 4 * kColumns; byte += 64)
+      __builtin_prefetch(reinterpret_cast<const std::byte*>(line) + kFetchAhead + byte);
+    Vec w[kColumnVecs];
+    for (int v = 0; v < kColumnVecs; ++v) w[v] = Load(line + v * kLanes);
+    for (int m = 0; m < kRows; ++m) {
+      const Vec x = Set(a[m * k + i]);
+      for (int v = 0; v < kColumnVecs; ++v) sums[m][v] = Fma(x, w[v], sums[m][v]);
+    }
+  }
+  for (int m = 0; m < kRows; ++m) {
+    for (int v = 0; v < kColumnVecs; ++v) Store(c + m * kColumns + v * kLanes, sums[m][v]);
+  }
+}
+
+// The block streams through once: with more rows than have their sums in registers, a part of it
+// that fits into the first-level cache (8 KiB) meets all rows before the next.
+void MultiplyF32(int m, int64_t k, const float* a, const float* b, float* c) {
+  constexpr int64_t kPart = 64;
+  const int64_t part = m <= kMaxProductRows ? k : kPart;
+  memset(c, 0, sizeof(float) * m * kColumns);
+  for (int64_t i = 0; i < k; i += part) {
+    const int64_t steps = k - i < part ? k - i : part;
+    for (int row = 0; row < m; row += kMaxProductRows) {
+      const int rows = m - row < kMaxProductRows ? m - row : kMaxProductRows;
+      AddProducts<kMaxProductRows>(rows, steps, k, a + row * k + i, b + i * kColumns,
+                                   c + row * kColumns);
+    }
+  }
+}
+
 // Applies f(vector of x) -> vector to all of x into y, the rest of a vector by parts.
 template <typename F>
 inline void Map(const float* x, float* y, int64_t n, F f) {
@@ -270,9 +323,9 @@ void FromF16(const uint16_t* x, float* y, int64_t n) {
 }
 
 constexpr VectorOps MakeVectorOps(const char* name) {
-  return {name,    Dot,      RmsNorm, SiluMul,  Softmax,        AddScaled,
-          AddRows, Scale,    Rotate,  TurnBf16, WidenBf16Pairs, LargestHalf,
-          ToBf16,  FromBf16, FromF16, MaxOf,    ArgMax,         ExpSum};
+  return {name,     Dot,     MultiplyF32, RmsNorm,  SiluMul,        Softmax,     AddScaled,
+          AddRows,  Scale,   Rotate,      TurnBf16, WidenBf16Pairs, LargestHalf, ToBf16,
+          FromBf16, FromF16, MaxOf,       ArgMax,   ExpSum};
 }
 
 }  // namespace

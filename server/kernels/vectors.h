@@ -76,6 +76,15 @@ inline Vec Max(Vec a, Vec b) {
 #endif
 }
 
+// a b + c, rounded once whatever the compiler makes of the code around it.
+inline Vec Fma(Vec a, Vec b, Vec c) {
+#if SLUICE_LANES == 16
+  return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#else
+  return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#endif
+}
+
 // The greatest lane. REQUIRES: none is NaN.
 inline float Max(Vec v) {
   float lanes[kLanes];

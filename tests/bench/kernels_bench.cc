@@ -3,6 +3,7 @@
 //
 //   BM_Tile_Multiply    one block of 32 columns with M rows, out of memory and out of cache
 //   BM_Matmul_Run       a whole matrix with M rows on one thread, by the kernel and the reference
+//   BM_Router_Run       the scores of 128 experts on two threads, with weights in f32 and in int8
 //   BM_Experts_Run      a sparse layer's networks on two threads
 //   BM_Matrix_Pack      packing: bytes of the bf16 source a second
 //   BM_Vector_*         each function of VectorOps, in every implementation that runs here
@@ -25,6 +26,7 @@
 #include "kernels/onednn_brgemm.h"
 #include "kernels/packed_matrix.h"
 #include "kernels/reference.h"
+#include "kernels/vector_tile_kernel.h"
 #include "model/feed_forward.h"
 #include "model/weights.h"
 #include "support/random_checkpoint.h"
@@ -94,7 +96,9 @@ const Engine* EngineFor(WeightFormat format, const std::string& tier) {
 
 // More than kTileRows rows are several tiles, one after the other on the same block. Threads share
 // the weights out of memory, each with a stretch of its own.
-void BM_Tile_Multiply(benchmark::State& state, WeightFormat format, bool in_cache) {
+// With `router`, f32 by that table's kernel.
+void BM_Tile_Multiply(benchmark::State& state, WeightFormat format, bool in_cache,
+                      const kernels::VectorOps* router = nullptr) {
   const int64_t rows = state.range(0);
   const Engine* engine = EngineFor(format, "");
   if (engine == nullptr) {
@@ -104,7 +108,10 @@ void BM_Tile_Multiply(benchmark::State& state, WeightFormat format, bool in_cach
   kernels::InitComputeThread();
   base::ThreadPool pool({.num_threads = 1});
   kernels::Compute compute(engine->kernels, pool, {.max_rows = rows, .max_k = kSize});
-  const kernels::TileKernel& kernel = engine->kernels.matmul(format);
+  const std::unique_ptr<kernels::TileKernel> router_kernel =
+      router == nullptr ? nullptr : kernels::MakeVectorTileKernel(*router);
+  const kernels::TileKernel& kernel =
+      router == nullptr ? engine->kernels.matmul(format) : *router_kernel;
   const std::vector<float> x(rows * kSize, 0.5f);
   const kernels::Activations a = compute.Convert(format, x.data(), rows, kSize);
   kernels::Compute::Thread& scratch = compute.thread(0);
@@ -148,6 +155,45 @@ void BM_Matmul_Run(benchmark::State& state, WeightFormat format, const std::stri
   state.SetLabel(std::string(engine->kernels.matmul(format).name()));
   ReportRates(state, static_cast<double>(engine->matrices[0].bytes()),
               2.0 * static_cast<double>(rows * kSize * kSize));
+}
+
+// Routers of many layers in turn: each comes from memory, as between the layers of a model.
+void BM_Router_Run(benchmark::State& state, WeightFormat weights) {
+  constexpr int64_t kExperts = 128;
+  const int64_t rows = state.range(0);
+  auto kernels = kernels::SelectKernels(weights, "");
+  if (!kernels.ok() || !kernels->f32->Prepare(kSize).ok()) {
+    state.SkipWithError("no such kernel here");
+    return;
+  }
+  kernels::InitComputeThread();
+  base::ThreadPool pool(
+      {.num_threads = 2, .on_thread_start = [](int) { kernels::InitComputeThread(); }});
+  kernels::Compute compute(*kernels, pool, {.max_rows = rows, .max_k = kSize});
+  auto memory = base::Arena::Reserve(kMemoryBytes, base::MappedMemory::Pages::kHuge);
+  if (!memory.ok()) {
+    state.SkipWithError("no memory");
+    return;
+  }
+  const std::vector<float> w(kExperts * kSize, 0.01f);
+  const kernels::SourceView source = {kernels::ElementType::kF32, kExperts, kSize,
+                                      reinterpret_cast<const std::byte*>(w.data())};
+  std::vector<kernels::PackedMatrix> routers;
+  const int64_t bytes = kernels::PackedMatrix::ArenaBytes(WeightFormat::kF32, kExperts, kSize);
+  for (int64_t i = 0; i < kMemoryBytes / bytes; ++i) {
+    routers.push_back(kernels::PackedMatrix::Pack(
+        {.vector = kernels->vector, .pool = &pool, .arena = &*memory}, {source}));
+  }
+  const std::vector<float> x(rows * kSize, 0.5f);
+  std::vector<float> y(rows * kExperts);
+  size_t next = 0;
+  for (auto _ : state) {
+    compute.Matmul(x.data(), rows, routers[next++ % routers.size()], {}, y.data());
+    benchmark::DoNotOptimize(y.data());
+  }
+  state.SetLabel(std::string(kernels->f32->name()));
+  ReportRates(state, static_cast<double>(bytes),
+              2.0 * static_cast<double>(rows * kExperts * kSize));
 }
 
 // 32 experts of 512 x 768, four for each token.
@@ -330,6 +376,23 @@ void RegisterBenchmarks() {
         ->ArgName("threads")
         ->Arg(1)
         ->Arg(2);
+  }
+  for (const WeightFormat weights : {WeightFormat::kF32, WeightFormat::kInt8}) {
+    auto* router = Register(std::string("BM_Router_Run/") + kernels::NameOf(weights),
+                            [=](benchmark::State& state) { BM_Router_Run(state, weights); });
+    router->ArgName("M");
+    for (const int m : {1, 8, 32, 128}) router->Arg(m);
+  }
+  for (const kernels::VectorOps* ops : VectorTables()) {
+    for (const bool in_cache : {false, true}) {
+      auto* tile = Register(std::string("BM_Tile_Multiply/f32/router_") + ops->name +
+                                (in_cache ? "/cache" : "/memory"),
+                            [=](benchmark::State& state) {
+                              BM_Tile_Multiply(state, WeightFormat::kF32, in_cache, ops);
+                            });
+      tile->ArgName("M")->Threads(2);
+      for (const int m : {1, 4, 8, 16, 32, 64}) tile->Arg(m);
+    }
   }
   for (const VectorCall& call : VectorCalls()) {
     for (const kernels::VectorOps* ops : VectorTables()) {

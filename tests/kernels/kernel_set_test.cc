@@ -58,9 +58,27 @@ TEST(KernelSetTest, RunsWhatTheTierPromises) {
     const KernelSet& set = TestKernels(WeightFormat::kBf16);
     const std::string name = tier == "reference" ? "reference" : "onednn_brgemm_bf16";
     EXPECT_EQ(set.matmul(WeightFormat::kBf16).name(), name);
-    EXPECT_EQ(set.f32->name(), matmul);
     EXPECT_EQ(set.quantized, nullptr);
     EXPECT_THAT(set.report, Contains("matmul bf16: " + name));
+  }
+}
+
+// oneDNN's f32 is not made where the router alone needs f32.
+TEST(KernelSetTest, TheRouterRunsOnTheVectorOpsBesideOtherFormats) {
+  for (const WeightFormat format : Formats()) {
+    if (format == WeightFormat::kF32) continue;
+    const KernelSet& set = TestKernels(format);
+    EXPECT_EQ(&set.matmul(WeightFormat::kF32), set.f32.get());
+    if (Tier() == "reference") {
+      EXPECT_EQ(set.f32->name(), "reference");
+      EXPECT_THAT(set.report, Contains("matmul f32: reference"));
+      continue;
+    }
+    const std::string name = std::string(set.vector->name) + "_f32";
+    EXPECT_EQ(set.f32->name(), name);
+    EXPECT_THAT(set.report, Contains("matmul f32: " + name + " (router)"));
+    EXPECT_THAT(set.report,
+                Contains("matmul f32: onednn_brgemm_f32 declined: allocates in each call"));
   }
 }
 

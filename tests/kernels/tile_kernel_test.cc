@@ -79,7 +79,8 @@ std::unique_ptr<TileKernel> OneDnnInt8() {
   return kernel.ok() ? *std::move(kernel) : nullptr;
 }
 
-// The tier's kernel for each format; and of int8 those that are chosen only on other machines.
+// The tier's kernel for each format, f32's for the router too; and of int8 those that are chosen
+// only on other machines.
 struct KernelUnderTest {
   WeightFormat format;
   TileKernel* kernel;
@@ -89,6 +90,7 @@ std::vector<KernelUnderTest> KernelsUnderTest() {
   std::vector<KernelUnderTest> all;
   for (const WeightFormat format : Formats())
     all.push_back({format, &TestKernels(format).matmul(format), nullptr});
+  all.push_back({WeightFormat::kF32, TestKernels(WeightFormat::kInt8).f32.get(), nullptr});
   const auto add = [&](std::unique_ptr<TileKernel> kernel) {
     TileKernel* const borrowed = kernel.get();
     all.push_back({WeightFormat::kInt8, borrowed, std::move(kernel)});
