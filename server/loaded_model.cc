@@ -1,6 +1,7 @@
 #include "server/loaded_model.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -33,6 +34,19 @@ metrics::ExpertMetrics ToMetrics(config::ExpertMetrics mode) {
       break;
   }
   return metrics::ExpertMetrics::kOff;
+}
+
+// Absent: the model's default for its weights.
+std::optional<kernels::KvFormat> KvFormatOf(config::KvCacheDtype dtype) {
+  switch (dtype) {
+    case config::KvCacheDtype::kBf16:
+      return kernels::KvFormat::kBf16;
+    case config::KvCacheDtype::kF32:
+      return kernels::KvFormat::kF32;
+    case config::KvCacheDtype::kAuto:
+      break;
+  }
+  return std::nullopt;
 }
 
 int64_t Total(const model::WeightsSize& size) {
@@ -80,6 +94,7 @@ absl::Status LoadedModel::LoadFiles(const Options& options) {
       .weights = options.weights,
       .num_threads = options.num_threads,
       .kv_cache_bytes = options.config.kv_cache_bytes,
+      .kv_cache_format = KvFormatOf(options.config.kv_cache_dtype),
       .max_step_tokens = options.config.max_step_tokens,
       .max_step_sequences = options.config.max_running_requests,
       .pin = true};

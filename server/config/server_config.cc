@@ -77,7 +77,7 @@ absl::Status SetDrainTimeout(const std::string& text, ServerConfig& config) {
   return absl::OkStatus();
 }
 
-const std::array<Flag, 18> kFlags = {{
+const std::array<Flag, 19> kFlags = {{
     {"model", "DIR", "", "Folder of the checkpoint to serve (default: the demo model)",
      [](const std::string& text, ServerConfig& config) {
        config.model = text;
@@ -105,6 +105,11 @@ const std::array<Flag, 18> kFlags = {{
     {"kv_cache_bytes", "SIZE", "1GiB", "Memory of the KV cache, in bytes or with KiB, MiB, GiB",
      [](const std::string& text, ServerConfig& config) {
        return Store(ParseBytes(text, int64_t{1} << 16, int64_t{1} << 50), config.kv_cache_bytes);
+     }},
+    {"kv_cache_dtype", "auto|bf16|f32", "auto",
+     "Type of the keys and values in the KV cache; auto is f32 with f32 weights, otherwise bf16",
+     [](const std::string& text, ServerConfig& config) {
+       return Store(ParseKvCacheDtype(text), config.kv_cache_dtype);
      }},
     {"max_running_requests", "N", "64", "Requests that are computed at once",
      [](const std::string& text, ServerConfig& config) {

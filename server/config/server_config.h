@@ -20,6 +20,13 @@ enum class WeightsFormat {
   kInt4,  // a scale for each 32 weights
 };
 
+// In what type the KV cache holds keys and values.
+enum class KvCacheDtype {
+  kAuto,  // f32 with f32 weights, otherwise bf16
+  kBf16,
+  kF32,
+};
+
 // Which expert metrics are exported.
 enum class ExpertMetrics { kPerExpert, kPerLayer, kOff };
 
@@ -37,6 +44,7 @@ struct ServerConfig {
   // Threads that compute; 0: as many as physical cores that the process may use.
   int threads = 0;
   int64_t kv_cache_bytes = int64_t{1} << 30;
+  KvCacheDtype kv_cache_dtype = KvCacheDtype::kAuto;
   int max_running_requests = 64;
   int max_waiting_requests = 256;
   int max_active_requests = 1024;

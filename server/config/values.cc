@@ -88,6 +88,13 @@ absl::StatusOr<WeightsFormat> ParseWeightsFormat(absl::string_view text) {
   return absl::InvalidArgumentError("must be auto, f32, bf16, int8 or int4");
 }
 
+absl::StatusOr<KvCacheDtype> ParseKvCacheDtype(absl::string_view text) {
+  if (text == "auto") return KvCacheDtype::kAuto;
+  if (text == "bf16") return KvCacheDtype::kBf16;
+  if (text == "f32") return KvCacheDtype::kF32;
+  return absl::InvalidArgumentError("must be auto, bf16 or f32");
+}
+
 absl::StatusOr<ExpertMetrics> ParseExpertMetrics(absl::string_view text) {
   if (text == "per_expert") return ExpertMetrics::kPerExpert;
   if (text == "per_layer") return ExpertMetrics::kPerLayer;

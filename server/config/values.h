@@ -24,8 +24,11 @@ std::string FormatBytes(int64_t bytes);
 // HOST:PORT; an IPv6 address stands in brackets.
 absl::StatusOr<std::string> ParseAddress(absl::string_view text);
 
-// "auto", "f32" or "bf16".
+// "auto", "f32", "bf16", "int8" or "int4".
 absl::StatusOr<WeightsFormat> ParseWeightsFormat(absl::string_view text);
+
+// "auto", "bf16" or "f32".
+absl::StatusOr<KvCacheDtype> ParseKvCacheDtype(absl::string_view text);
 
 // "per_expert", "per_layer" or "off".
 absl::StatusOr<ExpertMetrics> ParseExpertMetrics(absl::string_view text);
