@@ -4,9 +4,12 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/integers.h"
 
 namespace sluice::kernels {
 namespace {
+
+using base::CeilDiv;
 
 // Rows that one work item takes of an operation that works row by row.
 constexpr int64_t kRowsPerItem = 8;
@@ -14,8 +17,6 @@ constexpr int64_t kRowsPerItem = 8;
 constexpr int64_t kItemsPerThread = 16;
 // Weights of one work item at most: they stay in the second-level cache while tiles of rows pass.
 constexpr int64_t kItemBytes = 256 << 10;
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 

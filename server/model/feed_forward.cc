@@ -6,15 +6,15 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/integers.h"
 
 namespace sluice::model {
 namespace {
 
+using base::CeilDiv;
 using kernels::Activations;
 using kernels::kBlockColumns;
 using kernels::kTileRows;
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Items that each thread should find in a fork.
 constexpr int64_t kItemsPerThread = 16;
