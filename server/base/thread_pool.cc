@@ -57,6 +57,7 @@ ThreadPool::ThreadPool(const Options& options) {
   worker_patience_ = crowded ? kCrowdedPatience : kWorkerPatience;
   caller_patience_ = crowded ? kCrowdedPatience : kCallerPatience;
   if (options.pin) pins_ = PlanPinning(ReadTopology(allowed), quota, options.num_threads);
+  stretches_ = std::vector<Stretch>(options.num_threads);
   workers_.reserve(options.num_threads - 1);
   for (int thread = 1; thread < options.num_threads; ++thread) {
     workers_.emplace_back([this, thread, options] { RunWorker(thread, options); });
@@ -92,6 +93,30 @@ void ThreadPool::ParallelFor(int64_t n, absl::FunctionRef<void(int64_t, int)> wo
   }
   const int32_t own = RunIndices(0);
   WaitUntilFinished(static_cast<int32_t>(n) - own);
+}
+
+void ThreadPool::ParallelForStretches(int64_t n, absl::FunctionRef<void(int64_t, int)> work) {
+  const int64_t threads = num_threads();
+  for (int64_t thread = 0; thread < threads; ++thread) {
+    const uint64_t begin = static_cast<uint64_t>(thread * n / threads);
+    const uint64_t end = static_cast<uint64_t>((thread + 1) * n / threads);
+    stretches_[thread].left.store(end << kNumShift | begin, std::memory_order_relaxed);
+  }
+  ParallelFor(n, [&](int64_t, int thread) { work(TakeFromStretches(thread), thread); });
+}
+
+int64_t ThreadPool::TakeFromStretches(int thread) {
+  for (int turn = 0;; ++turn) {
+    const int owner = (thread + turn) % num_threads();
+    std::atomic<uint64_t>& stretch = stretches_[owner].left;
+    uint64_t left = stretch.load(std::memory_order_relaxed);
+    while (HasIndices(left)) {
+      const bool own = owner == thread;
+      const uint64_t rest = own ? left + 1 : left - (uint64_t{1} << kNumShift);
+      if (!stretch.compare_exchange_weak(left, rest, std::memory_order_relaxed)) continue;
+      return own ? static_cast<uint32_t>(left) : static_cast<int64_t>(rest >> kNumShift);
+    }
+  }
 }
 
 int32_t ThreadPool::RunIndices(int thread) {

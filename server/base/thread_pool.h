@@ -53,7 +53,18 @@ class ThreadPool {
   // REQUIRES: n <= kMaxIndices.
   void ParallelFor(int64_t n, absl::FunctionRef<void(int64_t index, int thread)> work);
 
+  // The same, but each thread has a stretch of the indices for its own, in ascending order, and who
+  // is done with his takes from the end of another's. For indices that read one stretch of memory
+  // after the other: processors fetch ahead beyond the end of an index, which is of use only to
+  // the thread that has the next one.
+  void ParallelForStretches(int64_t n, absl::FunctionRef<void(int64_t index, int thread)> work);
+
  private:
+  // What is left of a thread's stretch: its end in the upper half, its next index in the lower.
+  struct alignas(64) Stretch {
+    std::atomic<uint64_t> left{0};
+  };
+
   using Duration = std::chrono::steady_clock::duration;
 
   void RunWorker(int thread, const Options& options);
@@ -62,6 +73,8 @@ class ThreadPool {
   // False when the pool is at its end.
   bool WaitForIndices();
   void WaitUntilFinished(int32_t count);
+  // REQUIRES: fewer calls than indices have been made since the stretches were laid out.
+  int64_t TakeFromStretches(int thread);
 
   // The current fork: n in the upper half, the next index in the lower. Whoever adds 1 and finds
   // next < n has that index of the fork that is current at that moment, which cannot end, nor work_
@@ -87,7 +100,8 @@ class ThreadPool {
   // How long to poll before sleeping.
   Duration worker_patience_;
   Duration caller_patience_;
-  std::vector<int> pins_;  // by thread; empty: not pinned
+  std::vector<Stretch> stretches_;  // by thread
+  std::vector<int> pins_;           // by thread; empty: not pinned
   std::optional<pthread_t> pinned_caller_;
   std::vector<std::thread> workers_;
 };

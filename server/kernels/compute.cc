@@ -80,7 +80,7 @@ void Compute::Matmul(const float* x, int64_t rows, const PackedMatrix& w, const 
   const int64_t tiles = CeilDiv(rows, kTileRows);
   const int64_t tiles_per_item = CeilDiv(tiles, CeilDiv(wanted_items, chunks));
   const int64_t row_parts = CeilDiv(tiles, tiles_per_item);
-  pool_.ParallelFor(chunks * row_parts, [&](int64_t item, int thread) {
+  pool_.ParallelForStretches(chunks * row_parts, [&](int64_t item, int thread) {
     const int64_t first_block = item / row_parts * blocks_per_item;
     const int64_t last_block = std::min(first_block + blocks_per_item, w.num_blocks());
     w.FetchStart(first_block);

@@ -134,11 +134,12 @@ void FeedForward::MakeItems(const kernels::PackedMatrix FfnWeights::*which, int6
 void FeedForward::Run(const float* x, int64_t num_tokens, float* y) {
   const Activations rows = compute_.Convert(format_, x, num_tokens, config_.hidden_size);
   MakeItems(&FfnWeights::gate_up, 2);
-  compute_.pool().ParallelFor(static_cast<int64_t>(items_.size()),
-                              [&](int64_t i, int thread) { RunGateUp(items_[i], rows, thread); });
+  compute_.pool().ParallelForStretches(
+      static_cast<int64_t>(items_.size()),
+      [&](int64_t i, int thread) { RunGateUp(items_[i], rows, thread); });
   MakeItems(&FfnWeights::down, 1);
-  compute_.pool().ParallelFor(static_cast<int64_t>(items_.size()),
-                              [&](int64_t i, int thread) { RunDown(items_[i], thread); });
+  compute_.pool().ParallelForStretches(static_cast<int64_t>(items_.size()),
+                                       [&](int64_t i, int thread) { RunDown(items_[i], thread); });
   compute_.ForRows(num_tokens, [&](int64_t token, int) {
     const float* slots = slots_.data() + token * slots_per_token_ * config_.hidden_size;
     compute_.ops().add_rows(slots, slots_per_token_, config_.hidden_size,

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <functional>
 #include <latch>
+#include <mutex>
 #include <set>
 #include <thread>
 #include <vector>
@@ -29,6 +30,70 @@ TEST(ThreadPoolTest, CallsEveryIndexOnce) {
       EXPECT_EQ(calls, std::vector<int>(n, 1)) << num_threads << " threads, n = " << n;
     }
   }
+}
+
+TEST(ThreadPoolTest, StretchesCallEveryIndexOnce) {
+  for (const int num_threads : {1, 2, 5}) {
+    ThreadPool pool({.num_threads = num_threads});
+    for (const int64_t n : {0, 1, 2, 3, 4, 1000}) {
+      std::vector<std::atomic<int>> calls(n);
+      pool.ParallelForStretches(n, [&](int64_t i, int thread) {
+        ASSERT_GE(thread, 0);
+        ASSERT_LT(thread, num_threads);
+        ASSERT_GE(i, 0);
+        ASSERT_LT(i, n);
+        ++calls[i];
+      });
+      for (int64_t i = 0; i < n; ++i)
+        EXPECT_EQ(calls[i], 1) << num_threads << ", " << n << ": " << i;
+    }
+  }
+}
+
+// Two threads: the first index of each is the first of its half, and what it runs of its own half
+// follows from there one by one.
+TEST(ThreadPoolTest, AThreadWalksThroughItsOwnStretch) {
+  ThreadPool pool({.num_threads = 2});
+  constexpr int64_t kIndices = 1000;
+  std::vector<int64_t> runs[2];
+  std::latch both(2);
+  pool.ParallelForStretches(kIndices, [&](int64_t i, int thread) {
+    if (runs[thread].empty()) both.arrive_and_wait();
+    runs[thread].push_back(i);
+  });
+  for (const int64_t thread : {0, 1}) {
+    const int64_t first = thread * kIndices / 2;
+    int64_t next = first;
+    for (const int64_t i : runs[thread]) {
+      if (i >= first && i < first + kIndices / 2) EXPECT_EQ(i, next++) << "thread " << thread;
+    }
+    EXPECT_GT(next, first) << "thread " << thread;
+  }
+}
+
+// Who is done early takes the rest of the other's, from its end.
+TEST(ThreadPoolTest, AThreadThatIsDoneTakesFromTheEndOfAnothersStretch) {
+  ThreadPool pool({.num_threads = 2});
+  std::latch others_done(7);
+  std::vector<int64_t> taken;  // of thread 0's half
+  std::mutex mutex;
+  int slow_thread = -1;
+  pool.ParallelForStretches(8, [&](int64_t i, int thread) {
+    if (i == 0) {
+      {
+        std::lock_guard lock(mutex);
+        slow_thread = thread;
+      }
+      others_done.wait();
+      return;
+    }
+    if (i < 4) {
+      std::lock_guard lock(mutex);
+      taken.push_back(i);
+    }
+    others_done.count_down();
+  });
+  EXPECT_EQ(taken, (std::vector<int64_t>{3, 2, 1}));
 }
 
 // What the threads wrote is visible to the caller afterwards, and the next fork sees it too;
