@@ -71,10 +71,10 @@ void Sequence::AddToken(const model::SequenceResult& result, absl::Time now) {
 
   const std::vector<TokenId>& stop_ids = request_.stop_token_ids;
   if (std::find(stop_ids.begin(), stop_ids.end(), token) != stop_ids.end()) {
-    events_.emplace_back(FinishedEvent{FinishReason::kStopToken});
+    events_.emplace_back(FinishedEvent{.reason = FinishReason::kStopToken});
     ended_ = true;
   } else if (num_generated() == request_.max_tokens) {
-    events_.emplace_back(FinishedEvent{FinishReason::kLength});
+    events_.emplace_back(FinishedEvent{.reason = FinishReason::kLength});
     ended_ = true;
   }
 }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace sluice::testing {
@@ -106,6 +107,11 @@ std::vector<TokenId> FakeModelRunner::ReadCache(const model::SequenceStep& step)
     context[i] = cache_[block * model::kKvBlockTokens + i % model::kKvBlockTokens];
   }
   return context;
+}
+
+void FakeModelRunner::CopyBlock(model::BlockId from, model::BlockId to) {
+  std::copy_n(cache_.begin() + int64_t{from} * model::kKvBlockTokens, model::kKvBlockTokens,
+              cache_.begin() + int64_t{to} * model::kKvBlockTokens);
 }
 
 TokenId& FakeModelRunner::CacheAt(const model::SequenceStep& step, int64_t position) {

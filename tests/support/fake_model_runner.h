@@ -47,6 +47,7 @@ class FakeModelRunner final : public model::ModelRunner {
   int max_step_tokens() const override { return options_.max_step_tokens; }
   int max_step_sequences() const override { return options_.max_step_sequences; }
   absl::Span<const model::SequenceResult> Run(absl::Span<const model::SequenceStep> batch) override;
+  void CopyBlock(model::BlockId from, model::BlockId to) override;
   model::ExpertStepLoad expert_load() const override;
 
  private:
