@@ -22,6 +22,10 @@ metrics::FinishReason ReasonOf(const FinishedRequest& request) {
   }
 }
 
+const char* NameOf(metrics::Method method) {
+  return metrics::kMethodNames[static_cast<size_t>(method)];
+}
+
 // Absent for a call that went away by itself.
 std::optional<metrics::RejectionReason> RejectionOf(const ApiContext& api,
                                                     const absl::Status& status) {
@@ -47,7 +51,7 @@ void RecordFinished(const ApiContext& api, const FinishedRequest& request) {
   const absl::Time now = api.clock.Now();
   const double seconds = absl::ToDoubleSeconds(now - request.start_time);
   const metrics::RequestMetrics& metrics = api.metrics;
-  metrics.requests_total(metrics::Method::kGenerate, request.status.code()).Increment();
+  metrics.requests_total(request.method, request.status.code()).Increment();
   metrics.requests_finished_total(ReasonOf(request)).Increment();
   metrics.request_latency_seconds.Observe(seconds);
   metrics.request_prompt_tokens.Observe(request.prompt_tokens);
@@ -57,28 +61,27 @@ void RecordFinished(const ApiContext& api, const FinishedRequest& request) {
         absl::ToDoubleSeconds(now - *request.first_token_time) / (request.generated_tokens - 1));
   }
   base::Log().info(
-      "request id={} method=Generate prompt_tokens={} generated_tokens={} seconds={:.3f} status={}",
-      request.id, request.prompt_tokens, request.generated_tokens, seconds,
+      "request id={} method={} prompt_tokens={} generated_tokens={} seconds={:.3f} status={}",
+      request.id, NameOf(request.method), request.prompt_tokens, request.generated_tokens, seconds,
       absl::StatusCodeToString(request.status.code()));
 }
 
-void RecordRefused(const ApiContext& api, absl::Time start_time, const std::string& id,
-                   const absl::Status& status) {
-  api.metrics.requests_total(metrics::Method::kGenerate, status.code()).Increment();
+void RecordRefused(const ApiContext& api, metrics::Method method, absl::Time start_time,
+                   const std::string& id, const absl::Status& status) {
+  api.metrics.requests_total(method, status.code()).Increment();
   if (const auto reason = RejectionOf(api, status)) {
     api.metrics.admission_rejections_total(*reason).Increment();
   }
   base::Log().info(
-      "request id={} method=Generate prompt_tokens=0 generated_tokens=0 seconds={:.3f} status={}",
-      id.empty() ? "-" : id, absl::ToDoubleSeconds(api.clock.Now() - start_time),
+      "request id={} method={} prompt_tokens=0 generated_tokens=0 seconds={:.3f} status={}",
+      id.empty() ? "-" : id, NameOf(method), absl::ToDoubleSeconds(api.clock.Now() - start_time),
       absl::StatusCodeToString(status.code()));
 }
 
 void RecordUnary(const ApiContext& api, metrics::Method method, absl::Time start_time,
                  const absl::Status& status) {
   api.metrics.requests_total(method, status.code()).Increment();
-  base::Log().debug("request method={} seconds={:.3f} status={}",
-                    metrics::kMethodNames[static_cast<size_t>(method)],
+  base::Log().debug("request method={} seconds={:.3f} status={}", NameOf(method),
                     absl::ToDoubleSeconds(api.clock.Now() - start_time),
                     absl::StatusCodeToString(status.code()));
 }

@@ -13,8 +13,10 @@
 
 namespace sluice::api {
 
-// A Generate call that the engine took on.
+// A request that the engine took on.
 struct FinishedRequest {
+  // The call that it came by.
+  metrics::Method method = metrics::Method::kGenerate;
   std::string id;
   int prompt_tokens = 0;
   int generated_tokens = 0;
@@ -27,9 +29,9 @@ struct FinishedRequest {
 
 // All are thread-safe.
 void RecordFinished(const ApiContext& api, const FinishedRequest& request);
-// A Generate call that was refused.
-void RecordRefused(const ApiContext& api, absl::Time start_time, const std::string& id,
-                   const absl::Status& status);
+// A request for an answer that was refused; `id` is empty if it is not known.
+void RecordRefused(const ApiContext& api, metrics::Method method, absl::Time start_time,
+                   const std::string& id, const absl::Status& status);
 // A call of any other method.
 void RecordUnary(const ApiContext& api, metrics::Method method, absl::Time start_time,
                  const absl::Status& status);
