@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "client/connection.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "sluice/v1/control.grpc.pb.h"
 #include "sluice/v1/generation.grpc.pb.h"
@@ -23,11 +25,11 @@ absl::Status ToAbslStatus(const grpc::Status& status) {
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+grpc::ChannelArguments Arguments() {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return arguments;
 }
 
 }  // namespace
@@ -149,8 +151,16 @@ class Client::GenerateReactor : public grpc::ClientReadReactor<v1::GenerateRespo
   DoneCallback on_done_;
 };
 
+// Without files, nothing can be wrong with them.
 Client::Client(const std::string& address)
-    : stubs_(std::make_unique<Stubs>(MakeChannel(address))) {}
+    : Client(std::make_unique<Stubs>(*MakeChannel({.address = address}, Arguments()))) {}
+
+Client::Client(std::unique_ptr<Stubs> stubs) : stubs_(std::move(stubs)) {}
+
+absl::StatusOr<std::unique_ptr<Client>> Client::Create(const ConnectionOptions& options) {
+  ASSIGN_OR_RETURN(const auto channel, MakeChannel(options, Arguments()));
+  return std::unique_ptr<Client>(new Client(std::make_unique<Stubs>(channel)));
+}
 
 Client::~Client() = default;
 

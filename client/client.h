@@ -46,6 +46,19 @@ struct CallOptions {
   Cancellation* cancellation = nullptr;
 };
 
+// Where the server is and how to talk to it. All files are read once.
+struct ConnectionOptions {
+  // host:port or unix:/path.
+  std::string address;
+  // PEM files. tls_ca holds what the server's certificate must be signed by: empty is no TLS. The
+  // other two are for servers that want certificates of their clients.
+  std::string tls_ca;
+  std::string tls_cert;
+  std::string tls_key;
+  // Holds the token that is sent with every call; empty: none is.
+  std::string token_file;
+};
+
 // Thread-safe. Calls share one connection, which the first of them makes; where there is no server,
 // calls fail with UNAVAILABLE.
 class Client {
@@ -53,8 +66,10 @@ class Client {
   using EventCallback = std::function<void(const v1::GenerateResponse&)>;
   using DoneCallback = std::function<void(const absl::Status&)>;
 
-  // `address` is host:port.
+  // Without TLS and token.
   explicit Client(const std::string& address);
+  // INVALID_ARGUMENT if a file cannot be read; nothing else is tried before the first call.
+  static absl::StatusOr<std::unique_ptr<Client>> Create(const ConnectionOptions& options);
   // REQUIRES: no call runs.
   ~Client();
   Client(const Client&) = delete;
@@ -88,6 +103,8 @@ class Client {
   struct Stubs;
   class Call;
   class GenerateReactor;
+
+  explicit Client(std::unique_ptr<Stubs> stubs);
 
   std::unique_ptr<Stubs> stubs_;
 };

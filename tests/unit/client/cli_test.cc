@@ -302,6 +302,27 @@ TEST(CliTest, InfoOfALoadingServerIsWhatThereIs) {
   EXPECT_THAT(outcome.out, Not(HasSubstr("model")));
 }
 
+TEST(CliTest, InfoSaysThatAServerDrains) {
+  FakeServer server;
+  server.server_info.set_version("9.9");
+  server.server_info.set_phase(v1::SERVER_PHASE_DRAINING);
+  server.model_info.set_name("demo");
+  const Outcome outcome = Sluice(server, {"info"});
+  EXPECT_EQ(outcome.exit_code, kExitOk);
+  EXPECT_THAT(outcome.out, HasSubstr("sluice 9.9, draining"));
+  EXPECT_THAT(outcome.out, HasSubstr("demo"));
+}
+
+TEST(CliTest, FilesOfTheConnectionThatCannotBeReadAreWrongUsage) {
+  FakeServer server;
+  for (const char* flag : {"--tls_ca", "--token_file"}) {
+    const Outcome outcome = Sluice(server, {"info", flag, "/no/such/file"});
+    EXPECT_EQ(outcome.exit_code, kExitUsage) << flag;
+    EXPECT_THAT(outcome.err, HasSubstr("/no/such/file"));
+  }
+  EXPECT_THAT(Sluice(server, {"info", "--tls_cert", "/c"}).err, HasSubstr("one is missing"));
+}
+
 v1::GetExpertLoadResponse ExpertLoad(int seconds, int64_t steps, std::vector<int64_t> tokens) {
   v1::GetExpertLoadResponse load;
   load.mutable_time()->set_seconds(seconds);
