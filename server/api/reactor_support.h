@@ -11,7 +11,7 @@
 namespace sluice::api {
 
 // The deadline of a call; InfiniteFuture if it has none.
-absl::Time DeadlineOf(const grpc::CallbackServerContext& context);
+absl::Time DeadlineOf(const grpc::ServerContextBase& context);
 
 // Has `function` called soon by a thread of gRPC's. May be called from any thread; never blocks.
 void RunOnGrpcThread(std::function<void()> function);

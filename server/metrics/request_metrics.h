@@ -39,16 +39,24 @@ enum class FinishReason {
   kError,             // anything else
 };
 inline constexpr size_t kNumFinishReasons = 6;
+// In the order of the enum.
+inline constexpr std::array<const char*, kNumFinishReasons> kFinishReasonNames = {
+    "stop", "length", "cancelled", "deadline_exceeded", "unavailable", "error"};
+inline const char* NameOf(FinishReason reason) {
+  return kFinishReasonNames[static_cast<size_t>(reason)];
+}
 
 // Why a request was not admitted, for admission_rejections_total{reason}.
 enum class RejectionReason {
-  kQueueFull,    // RESOURCE_EXHAUSTED
-  kLoading,      // UNAVAILABLE: the model is not loaded yet
-  kDraining,     // UNAVAILABLE: the server is stopping
-  kInvalid,      // INVALID_ARGUMENT: it can never run
-  kDuplicateId,  // ALREADY_EXISTS
+  kQueueFull,        // RESOURCE_EXHAUSTED
+  kLoading,          // UNAVAILABLE: the model is not loaded yet
+  kDraining,         // UNAVAILABLE: the server is stopping
+  kInvalid,          // INVALID_ARGUMENT: it can never run
+  kDuplicateId,      // ALREADY_EXISTS
+  kUnauthenticated,  // UNAUTHENTICATED: no token, or one that is not known
+  kTokenLimit,       // RESOURCE_EXHAUSTED: the token's own rate or number of calls
 };
-inline constexpr size_t kNumRejectionReasons = 5;
+inline constexpr size_t kNumRejectionReasons = 7;
 
 // gRPC's status codes, OK (0) to UNAUTHENTICATED (16).
 inline constexpr size_t kNumCodes = 17;
@@ -58,6 +66,7 @@ struct RequestMetrics {
   prometheus::Histogram& request_time_per_output_token_seconds;
   prometheus::Histogram& request_prompt_tokens;
   prometheus::Histogram& request_generation_tokens;
+  prometheus::Counter& access_log_dropped_lines_total;
   std::array<std::array<prometheus::Counter*, kNumCodes>, kNumMethods> requests_by_method;
   std::array<prometheus::Counter*, kNumFinishReasons> finished_by_reason;
   std::array<prometheus::Counter*, kNumRejectionReasons> rejections_by_reason;

@@ -26,11 +26,10 @@ using prometheus::MetricFamily;
 using prometheus::Registry;
 using Buckets = Histogram::BucketBoundaries;
 
-// In the order of the enums.
-constexpr std::array<const char*, kNumFinishReasons> kFinishReasonNames = {
-    "stop", "length", "cancelled", "deadline_exceeded", "unavailable", "error"};
+// In the order of the enum.
 constexpr std::array<const char*, kNumRejectionReasons> kRejectionReasonNames = {
-    "queue_full", "loading", "draining", "invalid", "duplicate_id"};
+    "queue_full",   "loading",         "draining",   "invalid",
+    "duplicate_id", "unauthenticated", "token_limit"};
 
 // What a request waits for, in seconds: 1 ms to 10 minutes.
 Buckets RequestSeconds() {
@@ -91,6 +90,9 @@ RequestMetrics MakeRequestMetrics(Registry& registry) {
       .request_generation_tokens =
           AddHistogram(registry, "sluice_request_generation_tokens",
                        "Answer length of finished requests, in tokens.", PowersOfTwo(131072)),
+      .access_log_dropped_lines_total =
+          AddCounter(registry, "sluice_access_log_dropped_lines_total",
+                     "Lines of the access log that could not be written."),
       .requests_by_method = {},
       .finished_by_reason =
           AddCounters(registry, "sluice_requests_finished_total",
