@@ -14,7 +14,8 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateReactor::Start(
     ApiContext& api, grpc::CallbackServerContext& context, const grpc::ByteBuffer& request) {
   std::shared_ptr<GenerateReactor> reactor(new GenerateReactor(api, context));
   reactor->self_ = reactor;
-  if (request.Length() <= kMaxInlineBytes) {
+  // What is refused for its caller is not even parsed.
+  if (request.Length() <= kMaxInlineBytes || !reactor->call_.admission().ok()) {
     reactor->Begin(request);
   } else if (!api.text_thread.Run([reactor, request] { reactor->Begin(request); })) {
     auto refused = std::make_unique<LiveRequest>(api, reactor->call_);
@@ -27,13 +28,13 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateReactor::Start(
 GenerateReactor::GenerateReactor(ApiContext& api, grpc::CallbackServerContext& context)
     : api_(api),
       context_(context),
-      call_{metrics::Method::kGenerate, api.clock.Now(), DeadlineOf(context)},
+      call_(api, metrics::Method::kGenerate, context),
       ticket_(std::in_place, api.active_calls) {}
 
 void GenerateReactor::Begin(const grpc::ByteBuffer& bytes) {
   auto request = std::make_unique<LiveRequest>(api_, call_);
   if (IsCancelled()) {
-    request->Refuse(LiveRequest::CancelledStatus(api_, call_.deadline));
+    request->Refuse(LiveRequest::CancelledStatus(api_, call_.deadline()));
   } else {
     request->Submit([&bytes] { return Parse<v1::GenerateRequest>(bytes); },
                     [weak = weak_from_this()] {
@@ -91,6 +92,7 @@ void GenerateReactor::Advance() {
     if (request_ != nullptr && request_->TakeCancel()) cancel_in_engine = request_.get();
     if (move == Move::kFinish || move == Move::kWriteAndFinish) {
       finished_ = true;
+      call_.Leave();
       request_->Record();
       AddRetryMetadata(*request_->end(), context_);
       status = ToGrpcStatus(*request_->end());

@@ -48,7 +48,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   ApiContext& api_;
   // Valid until Finish.
   grpc::CallbackServerContext& context_;
-  const LiveRequest::Call call_;
+  ArrivedCall call_;
   std::optional<ActiveCalls::Ticket> ticket_;
   // Keeps this alive for gRPC.
   std::shared_ptr<GenerateReactor> self_;

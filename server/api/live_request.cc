@@ -2,9 +2,9 @@
 
 #include <random>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
-#include "api/call_record.h"
 #include "api/request_parser.h"
 #include "api/status_mapping.h"
 #include "base/status_macros.h"
@@ -33,6 +33,7 @@ void LiveRequest::Submit(absl::FunctionRef<absl::StatusOr<v1::GenerateRequest>()
 absl::Status LiveRequest::TrySubmit(
     absl::FunctionRef<absl::StatusOr<v1::GenerateRequest>()> make_request,
     std::function<void()> on_readable) {
+  RETURN_IF_ERROR(call_.admission());
   ASSIGN_OR_RETURN(model_, api_.slot.ForWork());
   if (api_.active_calls.Overfull()) {
     return WithRetryDelay(absl::ResourceExhaustedError("too many answers are open or unread"),
@@ -41,7 +42,8 @@ absl::Status LiveRequest::TrySubmit(
   ASSIGN_OR_RETURN(const auto wire, make_request());
   ASSIGN_OR_RETURN(ParsedRequest parsed, ParseGenerate(wire, model_->facts, MakeUp()));
   scheduler::Request& request = parsed.request;
-  request.deadline = call_.deadline;
+  logged_texts_ = TextsToLog(api_, wire);
+  request.deadline = call_.deadline();
   request_id_ = request.id;
   prompt_tokens_ = static_cast<int>(request.prompt.size());
   stream_ = std::make_shared<scheduler::TokenStream>(std::move(on_readable));
@@ -61,14 +63,24 @@ absl::Status LiveRequest::TrySubmit(
 
 std::vector<v1::GenerateResponse> LiveRequest::Read() {
   if (end_) return {};
-  auto messages = answer_->Consume(stream_->Take());
+  std::vector<scheduler::StreamEvent> events = stream_->Take();
+  for (const scheduler::StreamEvent& event : events) {
+    if (const auto* started = std::get_if<scheduler::StartedEvent>(&event)) {
+      admitted_time_ = api_.clock.Now();
+      cached_prompt_tokens_ = started->cached_prompt_tokens;
+    }
+  }
+  auto messages = answer_->Consume(std::move(events));
+  if (logged_texts_) {
+    for (const v1::GenerateResponse& message : messages) AddAnswer(message, *logged_texts_);
+  }
   if (!first_token_time_ && answer_->generated_tokens() > 0) first_token_time_ = api_.clock.Now();
   if (answer_->end()) end_ = answer_->end();
   return messages;
 }
 
 void LiveRequest::Abandon() {
-  if (submitted_) end_ = CancelledStatus(api_, call_.deadline);
+  if (submitted_) end_ = CancelledStatus(api_, call_.deadline());
 }
 
 bool LiveRequest::TakeCancel() {
@@ -83,12 +95,18 @@ void LiveRequest::CancelInEngine() const {
 }
 
 void LiveRequest::Record() {
-  if (submitted_) {
-    RecordFinished(api_, {call_.method, request_id_, prompt_tokens_, answer_->generated_tokens(),
-                          call_.start_time, first_token_time_, answer_->reason(), *end_});
-  } else {
-    RecordRefused(api_, call_.method, call_.start_time, request_id_, *end_);
-  }
+  if (!submitted_) return RecordRefused(api_, call_, start_time_, request_id_, *end_);
+  RecordFinished(api_, call_,
+                 {.id = request_id_,
+                  .prompt_tokens = prompt_tokens_,
+                  .cached_prompt_tokens = cached_prompt_tokens_,
+                  .generated_tokens = answer_->generated_tokens(),
+                  .start_time = start_time_,
+                  .admitted_time = admitted_time_,
+                  .first_token_time = first_token_time_,
+                  .reason = answer_->reason(),
+                  .status = *end_,
+                  .texts = std::move(logged_texts_)});
 }
 
 absl::Status LiveRequest::CancelledStatus(const ApiContext& api, absl::Time deadline) {

@@ -15,7 +15,8 @@
 #include "absl/time/time.h"
 #include "api/answer.h"
 #include "api/api_context.h"
-#include "metrics/request_metrics.h"
+#include "api/arrived_call.h"
+#include "api/call_record.h"
 #include "scheduler/token_stream.h"
 #include "sluice/v1/generation.pb.h"
 
@@ -24,17 +25,15 @@ namespace sluice::api {
 // Not thread-safe, except for CancelInEngine: its reactor's lock guards it.
 class LiveRequest {
  public:
-  // The call that it came with.
-  struct Call {
-    metrics::Method method = metrics::Method::kGenerate;
-    absl::Time start_time;
-    absl::Time deadline = absl::InfiniteFuture();
-  };
+  // `call`, which it came with, must outlive this; its reactor holds a ticket of api.active_calls.
+  // `start_time` is when this request came, which need not be the call's first.
+  LiveRequest(ApiContext& api, const ArrivedCall& call, absl::Time start_time)
+      : api_(api), call_(call), start_time_(start_time) {}
+  LiveRequest(ApiContext& api, const ArrivedCall& call)
+      : LiveRequest(api, call, call.start_time()) {}
 
-  // The reactor holds a ticket of api.active_calls for it.
-  LiveRequest(ApiContext& api, const Call& call) : api_(api), call_(call) {}
-
-  // Submits what `make_request` returns to the engine; if that is not possible, end() says why.
+  // Submits what `make_request` returns to the engine; if that is not possible, or the call was not
+  // admitted, end() says why.
   // `on_readable` is called as TokenStream says, also before this returns. Call Submit or Refuse,
   // once, before anything else.
   void Submit(absl::FunctionRef<absl::StatusOr<v1::GenerateRequest>()> make_request,
@@ -65,7 +64,8 @@ class LiveRequest {
                          std::function<void()> on_readable);
 
   ApiContext& api_;
-  const Call call_;
+  const ArrivedCall& call_;
+  const absl::Time start_time_;
   // Set by Submit, then constant.
   const ServedModel* model_ = nullptr;
   std::string request_id_;
@@ -74,7 +74,11 @@ class LiveRequest {
   bool submitted_ = false;
 
   std::optional<Answer> answer_;
+  int cached_prompt_tokens_ = 0;
+  // When it left the queue, as far as this has heard of it.
+  std::optional<absl::Time> admitted_time_;
   std::optional<absl::Time> first_token_time_;
+  std::optional<LoggedTexts> logged_texts_;
   bool cancelled_in_engine_ = false;
   std::optional<absl::Status> end_;
 };

@@ -69,8 +69,9 @@ TestServer::TestServer(Options options)
       facts_{"1.2.3",    absl::FromUnixSeconds(1'000'000'000), 2, "a processor", "avx512",
              {"gemm: x"}},
       text_thread_(16),
-      api_{facts_, base::Clock::System(), metrics_.requests(), slot, active_calls, text_thread_} {
-  auto started = api::GrpcServer::Start("127.0.0.1:0", options_.grpc, api_);
+      api_{facts_,       base::Clock::System(), metrics_.requests(),    slot,
+           active_calls, text_thread_,          options_.authenticator, options_.access_log} {
+  auto started = api::GrpcServer::Start({.addresses = {"127.0.0.1:0"}}, options_.grpc, api_);
   CHECK(started.ok());
   grpc = *std::move(started);
   channel = grpc::CreateChannel(grpc->address(), grpc::InsecureChannelCredentials());

@@ -49,6 +49,9 @@ class TestServer {
     api::GrpcLimits grpc;
     // Whether the model is loaded.
     bool ready = true;
+    // Null: everybody may call, and nothing is logged. Outlive the server.
+    api::Authenticator* authenticator = nullptr;
+    api::AccessLog* access_log = nullptr;
   };
 
   explicit TestServer(Options options);
