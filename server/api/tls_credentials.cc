@@ -154,9 +154,10 @@ class TlsCredentials::PortCredentials : public grpc::ServerCredentials {
     if (current.version == port.version_) return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
     port.version_ = current.version;
     const grpc_ssl_pem_key_cert_pair pair = {current.pem.key.c_str(), current.pem.cert.c_str()};
-    const bool has_ca = !current.pem.client_ca.empty();
-    *config = grpc_ssl_server_certificate_config_create(
-        has_ca ? current.pem.client_ca.c_str() : nullptr, &pair, 1);
+    // gRPC insists on having authorities even if it asks no client for a certificate.
+    const std::string& authorities =
+        current.pem.client_ca.empty() ? current.pem.cert : current.pem.client_ca;
+    *config = grpc_ssl_server_certificate_config_create(authorities.c_str(), &pair, 1);
     return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
   }
 
