@@ -67,6 +67,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&server->generation_);
   builder.RegisterService(&server->control_);
+  builder.RegisterService(&server->kserve_);
   server->server_ = builder.BuildAndStart();
   if (server->server_ == nullptr || port == 0) {
     return absl::UnavailableError(
@@ -77,7 +78,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   return server;
 }
 
-GrpcServer::GrpcServer(ApiContext& api) : generation_(api), control_(api) {}
+GrpcServer::GrpcServer(ApiContext& api) : generation_(api), control_(api), kserve_(api) {}
 
 GrpcServer::~GrpcServer() { Shutdown(absl::ZeroDuration()); }
 
@@ -85,6 +86,7 @@ void GrpcServer::SetReady(bool ready) {
   grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
   health->SetServingStatus(v1::Generation::service_full_name(), ready);
   health->SetServingStatus(v1::Control::service_full_name(), ready);
+  health->SetServingStatus(inference::GRPCInferenceService::service_full_name(), ready);
 }
 
 void GrpcServer::Shutdown(absl::Duration timeout) {

@@ -1,5 +1,5 @@
 // GrpcServer: the port. It opens before the model is loaded, and carries sluice.v1.Generation,
-// sluice.v1.Control, grpc.health.v1 and server reflection.
+// sluice.v1.Control, inference.GRPCInferenceService, grpc.health.v1 and server reflection.
 #pragma once
 
 #include <grpcpp/server.h>
@@ -12,6 +12,7 @@
 #include "api/api_context.h"
 #include "api/control_service.h"
 #include "api/generation_service.h"
+#include "api/kserve_service.h"
 
 namespace sluice::api {
 
@@ -53,6 +54,7 @@ class GrpcServer {
 
   GenerationService generation_;
   ControlService control_;
+  KserveService kserve_;
   std::string address_;
   std::unique_ptr<grpc::Server> server_;
 };
