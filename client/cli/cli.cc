@@ -49,6 +49,12 @@ int RunCli(std::vector<std::string> arguments, Console& console) {
                  "generate")
       ->type_name("SECONDS")
       ->check(CLI::PositiveNumber);
+  std::optional<int> retries;
+  app.add_option("--retries", retries,
+                 "How often a call is tried again that the server had no room for, at the time the "
+                 "server names, or that did not reach it; by default 3, for load and health 0")
+      ->type_name("N")
+      ->check(CLI::Range(0, 100));
 
   std::map<std::string, std::unique_ptr<Command>> commands;
   commands["generate"] = AddGenerateCommand(app);
@@ -59,9 +65,9 @@ int RunCli(std::vector<std::string> arguments, Console& console) {
   commands["load"] = AddLoadCommand(app);
   commands["health"] = AddHealthCommand(app);
   for (CLI::App* subcommand : app.get_subcommands({})) {
-    // --address and --timeout may follow the subcommand.
+    // --address, --timeout and --retries may follow the subcommand.
     subcommand->fallthrough();
-    subcommand->footer("Common flags: --address HOST:PORT, --timeout SECONDS.\n" +
+    subcommand->footer("Common flags: --address HOST:PORT, --timeout SECONDS, --retries N.\n" +
                        std::string(kFooter));
   }
 
@@ -87,7 +93,11 @@ int RunCli(std::vector<std::string> arguments, Console& console) {
   }
 
   const client::Client client(address);
-  Environment environment{.client = client, .console = console};
+  Environment environment{
+      .client = client,
+      .console = console,
+      .connect = [&address] { return std::make_unique<client::Client>(address); },
+      .retries = retries};
   if (timeout_seconds.has_value()) environment.timeout = absl::Seconds(*timeout_seconds);
   const absl::Status status = command.Run(environment);
   console.out.flush();
