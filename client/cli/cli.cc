@@ -64,6 +64,12 @@ int RunCli(std::vector<std::string> arguments, Console& console) {
                  "generate")
       ->type_name("SECONDS")
       ->check(CLI::PositiveNumber);
+  std::optional<int> retries;
+  app.add_option("--retries", retries,
+                 "How often a call is tried again that the server had no room for, at the time the "
+                 "server names, or that did not reach it; by default 3, for load and health 0")
+      ->type_name("N")
+      ->check(CLI::Range(0, 100));
 
   std::map<std::string, std::unique_ptr<Command>> commands;
   commands["generate"] = AddGenerateCommand(app);
@@ -78,7 +84,7 @@ int RunCli(std::vector<std::string> arguments, Console& console) {
     subcommand->fallthrough();
     subcommand->footer(
         "Common flags: --address HOST:PORT, --timeout SECONDS, --tls_ca FILE, --tls_cert FILE,\n"
-        "--tls_key FILE, --token_file FILE.\n" +
+        "--tls_key FILE, --token_file FILE, --retries N.\n" +
         std::string(kFooter));
   }
 
@@ -108,7 +114,10 @@ int RunCli(std::vector<std::string> arguments, Console& console) {
     PrintError(client.status(), console.err);
     return kExitUsage;
   }
-  Environment environment{.client = **client, .console = console};
+  Environment environment{.client = **client,
+                          .console = console,
+                          .connect = [&connection] { return client::Client::Create(connection); },
+                          .retries = retries};
   if (timeout_seconds.has_value()) environment.timeout = absl::Seconds(*timeout_seconds);
   const absl::Status status = command.Run(environment);
   console.out.flush();

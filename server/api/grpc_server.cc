@@ -70,7 +70,8 @@ void Guard(const Authenticator& authenticator, grpc::ServerBuilder& builder) {
   guards.push_back(std::make_unique<StrangerGuard>(
       authenticator,
       std::vector<std::string>{"grpc.health.v1.Health", v1::Generation::service_full_name(),
-                               v1::Control::service_full_name()}));
+                               v1::Control::service_full_name(),
+                               inference::GRPCInferenceService::service_full_name()}));
   builder.experimental().SetInterceptorCreators(std::move(guards));
 }
 
@@ -97,6 +98,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcPorts& p
   }
   builder.RegisterService(&server->generation_);
   builder.RegisterService(&server->control_);
+  builder.RegisterService(&server->kserve_);
   {
     const FileModeLimit mode(ports.socket_mode);
     server->server_ = builder.BuildAndStart();
@@ -118,7 +120,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcPorts& p
   return server;
 }
 
-GrpcServer::GrpcServer(ApiContext& api) : generation_(api), control_(api) {}
+GrpcServer::GrpcServer(ApiContext& api) : generation_(api), control_(api), kserve_(api) {}
 
 GrpcServer::~GrpcServer() { Shutdown(absl::ZeroDuration()); }
 
@@ -126,6 +128,7 @@ void GrpcServer::SetReady(bool ready) {
   grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
   health->SetServingStatus(v1::Generation::service_full_name(), ready);
   health->SetServingStatus(v1::Control::service_full_name(), ready);
+  health->SetServingStatus(inference::GRPCInferenceService::service_full_name(), ready);
 }
 
 void GrpcServer::RemoveSockets() {

@@ -1,5 +1,5 @@
 // GrpcServer: the ports. They open before the model is loaded, and carry sluice.v1.Generation,
-// sluice.v1.Control, grpc.health.v1 and server reflection.
+// sluice.v1.Control, inference.GRPCInferenceService, grpc.health.v1 and server reflection.
 #pragma once
 
 #include <grpcpp/server.h>
@@ -13,6 +13,7 @@
 #include "api/api_context.h"
 #include "api/control_service.h"
 #include "api/generation_service.h"
+#include "api/kserve_service.h"
 #include "api/tls_credentials.h"
 
 namespace sluice::api {
@@ -76,6 +77,7 @@ class GrpcServer {
   std::vector<std::string> sockets_;
   GenerationService generation_;
   ControlService control_;
+  KserveService kserve_;
   std::string address_;
   std::unique_ptr<grpc::Server> server_;
 };

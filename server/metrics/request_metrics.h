@@ -22,12 +22,21 @@ enum class Method {
   kGetLoad,
   kGetExpertLoad,
   kAbort,
+  // Of inference.GRPCInferenceService; ModelStreamInfer counts each request of a stream.
+  kServerLive,
+  kServerReady,
+  kModelReady,
+  kServerMetadata,
+  kModelMetadata,
+  kModelInfer,
+  kModelStreamInfer,
 };
-inline constexpr size_t kNumMethods = 8;
+inline constexpr size_t kNumMethods = 15;
 // In the order of the enum.
 inline constexpr std::array<const char*, kNumMethods> kMethodNames = {
-    "Generate",     "Tokenize", "Detokenize",    "GetServerInfo",
-    "GetModelInfo", "GetLoad",  "GetExpertLoad", "Abort"};
+    "Generate",   "Tokenize",       "Detokenize",    "GetServerInfo", "GetModelInfo",
+    "GetLoad",    "GetExpertLoad",  "Abort",         "ServerLive",    "ServerReady",
+    "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer",    "ModelStreamInfer"};
 
 // How an admitted request ended, for requests_finished_total{reason}.
 enum class FinishReason {

@@ -129,6 +129,10 @@ TEST_F(AccessTest, EveryServiceButHealthWantsAToken) {
       {"/sluice.v1.Control/GetLoad", grpc::StatusCode::OK},
       {"/sluice.v1.Control/GetExpertLoad", grpc::StatusCode::OK},
       {"/sluice.v1.Control/Abort", grpc::StatusCode::INVALID_ARGUMENT},
+      {"/inference.GRPCInferenceService/ServerLive", grpc::StatusCode::OK},
+      {"/inference.GRPCInferenceService/ModelInfer", grpc::StatusCode::INVALID_ARGUMENT},
+      // What is wrong with a request of a stream is told on the stream.
+      {"/inference.GRPCInferenceService/ModelStreamInfer", grpc::StatusCode::OK},
       {"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", grpc::StatusCode::OK},
   };
   for (const auto& row : rows) {
@@ -145,7 +149,7 @@ TEST_F(AccessTest, EveryServiceButHealthWantsAToken) {
     EXPECT_TRUE(CallRaw("/grpc.health.v1.Health/Check", "").ok());
   }
   EXPECT_TRUE(Generate("open sesame").ok());
-  EXPECT_EQ(server_->Metric(R"(sluice_admission_rejections_total{reason="unauthenticated"})"), 3);
+  EXPECT_EQ(server_->Metric(R"(sluice_admission_rejections_total{reason="unauthenticated"})"), 9);
   server_->AwaitIdle();
   for (const json& line : Lines()) {
     EXPECT_EQ(line["status"] == "UNAUTHENTICATED", !line.contains("token")) << line;

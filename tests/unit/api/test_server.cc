@@ -13,14 +13,18 @@ namespace sluice::testing {
 namespace {
 
 constexpr int kVocabSize = 1000;
-// Prompts are {number of the script, any token}.
+// Prompts are {number of the script, any token}, or the number as one digit of text.
 constexpr int kPromptTokens = 2;
+
+int ScriptOf(absl::Span<const TokenId> context) {
+  return context[0] == FakeTokenizer::kBos ? context[1] - '0' : context[0];
+}
 
 FakeModelRunner::Options RunnerOptions(const std::vector<std::string>& scripts, StepGate& gate) {
   FakeModelRunner::Options options;
   options.num_kv_blocks = 4096;
   options.next_token = [&scripts](absl::Span<const TokenId> context) -> TokenId {
-    const std::string& script = scripts[context[0]];
+    const std::string& script = scripts[ScriptOf(context)];
     const size_t next = context.size() - kPromptTokens;
     // A tilde stands for the end token.
     const char byte = script[std::min(next, script.size() - 1)];

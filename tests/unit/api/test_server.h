@@ -42,8 +42,8 @@ class StepGate {
 class TestServer {
  public:
   struct Options {
-    // What the model answers: to a prompt made by Prompt(i), the bytes of scripts[i], the last one
-    // again and again.
+    // What the model answers: to Request(i), or the text i as one digit, the bytes of scripts[i],
+    // the last one again and again.
     std::vector<std::string> scripts;
     scheduler::EngineLimits limits{.max_context = 4096};
     api::GrpcLimits grpc;
