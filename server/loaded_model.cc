@@ -118,6 +118,8 @@ absl::Status LoadedModel::LoadFiles(const Options& options) {
 void LoadedModel::StartEngine(const Options& options) {
   const config::ServerConfig& config = options.config;
   limits_.max_waiting_requests = config.max_waiting_requests;
+  limits_.max_waiting_tokens = config.max_waiting_tokens;
+  limits_.priority_ageing = config.priority_ageing;
   limits_.max_running_requests = config.max_running_requests;
   limits_.max_step_tokens = config.max_step_tokens;
   if (limits_.max_running_requests > limits_.max_step_tokens) {
@@ -183,6 +185,7 @@ void LoadedModel::FillInfo(const Options& options) {
 
   served_.engine = engine_.get();
   served_.limits = limits_;
+  served_.prefix_cache = options.config.prefix_cache;
   served_.expert_load = expert_load_;
 }
 
@@ -206,9 +209,9 @@ void LoadedModel::LogStart(const Options& options) const {
       "max_waiting_tokens={} max_active_requests={} max_step_tokens={} default_max_tokens={} "
       "prefix_cache={} priority_ageing={} drain_timeout={}",
       limits_.max_context, limits_.max_running_requests, limits_.max_waiting_requests,
-      options.config.max_waiting_tokens, options.config.max_active_requests,
-      limits_.max_step_tokens, options.config.default_max_tokens, options.config.prefix_cache,
-      absl::FormatDuration(options.config.priority_ageing),
+      limits_.max_waiting_tokens, options.config.max_active_requests, limits_.max_step_tokens,
+      options.config.default_max_tokens, options.config.prefix_cache,
+      absl::FormatDuration(limits_.priority_ageing),
       absl::FormatDuration(options.config.drain_timeout));
 }
 

@@ -32,7 +32,8 @@ metrics::FinishReason ReasonOf(const FinishedRequest& request) {
   }
 }
 
-// Absent for a call that went away by itself.
+// Absent for a call that went away by itself, and for one that the engine or whoever else had too
+// much to do refused, and counted, with RESOURCE_EXHAUSTED.
 std::optional<metrics::RejectionReason> RejectionOf(const ApiContext& api, const ArrivedCall& call,
                                                     const absl::Status& status) {
   if (absl::IsUnauthenticated(call.admission())) return metrics::RejectionReason::kUnauthenticated;
@@ -40,9 +41,8 @@ std::optional<metrics::RejectionReason> RejectionOf(const ApiContext& api, const
   switch (status.code()) {
     case absl::StatusCode::kCancelled:
     case absl::StatusCode::kDeadlineExceeded:
-      return std::nullopt;
     case absl::StatusCode::kResourceExhausted:
-      return metrics::RejectionReason::kQueueFull;
+      return std::nullopt;
     case absl::StatusCode::kAlreadyExists:
       return metrics::RejectionReason::kDuplicateId;
     case absl::StatusCode::kUnavailable:
@@ -135,10 +135,6 @@ void RecordFinished(const ApiContext& api, const ArrivedCall& call,
   metrics.request_latency_seconds.Observe(absl::ToDoubleSeconds(now - request.start_time));
   metrics.request_prompt_tokens.Observe(request.prompt_tokens);
   metrics.request_generation_tokens.Observe(request.generated_tokens);
-  if (request.generated_tokens > 1 && request.first_token_time) {
-    metrics.request_time_per_output_token_seconds.Observe(
-        absl::ToDoubleSeconds(now - *request.first_token_time) / (request.generated_tokens - 1));
-  }
   if (api.access_log == nullptr) return;
   Json line = LineOf(api, call, request.start_time, request.status, request.id);
   line["finish_reason"] = metrics::NameOf(reason);

@@ -21,7 +21,16 @@ MadeUp MakeUp() {
   return {absl::StrCat("request-", absl::Hex(random(), absl::kZeroPad16)), random()};
 }
 
+void CountTooManyCalls(const ApiContext& api) {
+  api.metrics.admission_rejections_total(metrics::RejectionReason::kTooManyCalls).Increment();
+}
+
 }  // namespace
+
+void LiveRequest::Refuse(absl::Status status) {
+  if (absl::IsResourceExhausted(status)) CountTooManyCalls(api_);
+  end_ = std::move(status);
+}
 
 void LiveRequest::Submit(absl::FunctionRef<absl::StatusOr<v1::GenerateRequest>()> make_request,
                          std::function<void()> on_readable) {
@@ -36,6 +45,7 @@ absl::Status LiveRequest::TrySubmit(
   RETURN_IF_ERROR(call_.admission());
   ASSIGN_OR_RETURN(model_, api_.slot.ForWork());
   if (api_.active_calls.Overfull()) {
+    CountTooManyCalls(api_);
     return WithRetryDelay(absl::ResourceExhaustedError("too many answers are open or unread"),
                           model_->engine->RetryDelay());
   }
@@ -44,6 +54,7 @@ absl::Status LiveRequest::TrySubmit(
   scheduler::Request& request = parsed.request;
   logged_texts_ = TextsToLog(api_, wire);
   request.deadline = call_.deadline();
+  if (!model_->prefix_cache) request.bypass_prefix_cache = true;
   request_id_ = request.id;
   prompt_tokens_ = static_cast<int>(request.prompt.size());
   stream_ = std::make_shared<scheduler::TokenStream>(std::move(on_readable));

@@ -38,7 +38,7 @@ class LiveRequest {
   // once, before anything else.
   void Submit(absl::FunctionRef<absl::StatusOr<v1::GenerateRequest>()> make_request,
               std::function<void()> on_readable);
-  void Refuse(absl::Status status) { end_ = std::move(status); }
+  void Refuse(absl::Status status);
 
   // What the engine has said since the last time, as messages, in order; empty once end() is there.
   std::vector<v1::GenerateResponse> Read();

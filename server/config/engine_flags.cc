@@ -65,7 +65,7 @@ constexpr std::array<Flag, 15> kFlags = {{
       "Requests whose stream is open, unread answers among them; more are refused"},
      SetInt<&C::max_active_requests, 1, 1000000>},
     {{"priority_ageing", "SECONDS", "10",
-      "Waiting this long counts as much as one step of priority, so that nobody waits for ever"},
+      "A waiting request rises by one priority in each such time, so that nobody waits for ever"},
      SetSeconds<&C::priority_ageing, 1>},
     {{"max_step_tokens", "N", "512",
       "Tokens of one step of the model; longer prompts take several steps"},

@@ -51,7 +51,8 @@ std::map<std::string, std::string> SluiceVariables(const char* const* environmen
 // line client, and those that Kubernetes sets for a service that is called "sluice".
 bool IsKnownVariable(absl::string_view name) {
   return name == "SLUICE_KERNELS" || name == "SLUICE_GOLDEN_DIR" || name == "SLUICE_ADDRESS" ||
-         absl::StartsWith(name, "SLUICE_CLIENT_") || absl::StartsWith(name, "SLUICE_PORT") || absl::StartsWith(name, "SLUICE_SERVICE_");
+         absl::StartsWith(name, "SLUICE_CLIENT_") || absl::StartsWith(name, "SLUICE_PORT") ||
+         absl::StartsWith(name, "SLUICE_SERVICE_");
 }
 
 // What is wrong about flags that are right one by one.

@@ -57,7 +57,10 @@ inline const char* NameOf(FinishReason reason) {
 
 // Why a request was not admitted, for admission_rejections_total{reason}.
 enum class RejectionReason {
-  kQueueFull,        // RESOURCE_EXHAUSTED
+  kQueueFull,        // RESOURCE_EXHAUSTED: too many requests wait; counted by the engine
+  kQueueTokens,      // RESOURCE_EXHAUSTED: too many prompt tokens wait; counted by the engine
+  kDeadline,         // RESOURCE_EXHAUSTED: its deadline could not be met; counted by the engine
+  kTooManyCalls,     // RESOURCE_EXHAUSTED: too many answers are open, or texts to be tokenized
   kLoading,          // UNAVAILABLE: the model is not loaded yet
   kDraining,         // UNAVAILABLE: the server is stopping
   kInvalid,          // INVALID_ARGUMENT: it can never run
@@ -65,14 +68,13 @@ enum class RejectionReason {
   kUnauthenticated,  // UNAUTHENTICATED: no token, or one that is not known
   kTokenLimit,       // RESOURCE_EXHAUSTED: the token's own rate or number of calls
 };
-inline constexpr size_t kNumRejectionReasons = 7;
+inline constexpr size_t kNumRejectionReasons = 10;
 
 // gRPC's status codes, OK (0) to UNAUTHENTICATED (16).
 inline constexpr size_t kNumCodes = 17;
 
 struct RequestMetrics {
   prometheus::Histogram& request_latency_seconds;
-  prometheus::Histogram& request_time_per_output_token_seconds;
   prometheus::Histogram& request_prompt_tokens;
   prometheus::Histogram& request_generation_tokens;
   prometheus::Counter& access_log_dropped_lines_total;

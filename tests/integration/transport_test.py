@@ -367,6 +367,15 @@ class FlagsTest(TransportTest):
         said = sluice_server.failure_of_start("--metrics_listen=metrics.example:9090")
         self.assertIn("--metrics_listen must have an IP address", said)
 
+    def test_the_prefix_cache_can_be_turned_off(self):
+        request = long_request(tokens=1)
+        request.text = "Once there was a fox who lived by the river, and every morning it ran down to the water. " * 3
+        for value, is_on in (("true", True), ("false", False)):
+            with self.running(f"--prefix_cache={value}") as server:
+                for _ in range(2):
+                    events = list(server.generation.Generate(request))
+                self.assertEqual(events[0].started.cached_prompt_tokens > 0, is_on)
+
     def test_the_kv_cache_is_sized_by_what_there_is(self):
         with self.running("--kv_cache_bytes=auto") as server:
             list(server.generation.Generate(long_request(tokens=3)))
