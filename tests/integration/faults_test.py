@@ -1,4 +1,4 @@
-"""What goes wrong outside the server: clients that are killed, that fall silent or send rubbish, and disks that are full.
+"""What goes wrong outside the server: clients that are killed, fall silent or send rubbish, and disks that are full.
 
 Each time the server frees what was held, and goes on serving everybody else.
 """

@@ -1,4 +1,4 @@
-"""How calls come in: TLS and whose certificates it takes, tokens, Unix sockets, signals, and what is logged of it all."""
+"""How calls come in: TLS and whose certificates it takes, tokens, Unix sockets, signals, and what is logged of it."""
 
 import contextlib
 import hashlib
@@ -62,7 +62,8 @@ class TransportTest(unittest.TestCase):
         self.assertEqual(exit_code, 0, "".join(server.log[-30:]))
 
     def sluice(self, *arguments):
-        return subprocess.run([os.environ["SLUICE_CLI"], *map(str, arguments)], capture_output=True, text=True, check=False)
+        command = [os.environ["SLUICE_CLI"], *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 class TlsTest(TransportTest):
@@ -167,9 +168,8 @@ class TlsTest(TransportTest):
         empty = self.folder / "empty.pem"
         empty.touch()
         locked = self.folder / "locked.key"
-        subprocess.run(
-            ["openssl", "pkcs8", "-topk8", "-in", self.server_pair.key, "-out", locked, "-passout", "pass:x"], check=True
-        )
+        lock = ["openssl", "pkcs8", "-topk8", "-in", self.server_pair.key, "-out", locked, "-passout", "pass:x"]
+        subprocess.run(lock, check=True)
         cert, key = self.flags
         rows = [
             (["--tls_cert=/no/such/file", key], "--tls_cert=/no/such/file cannot be read"),
@@ -246,7 +246,8 @@ class TokensTest(TransportTest):
         self.tokens.write_text("# mine\nalice abc\n")
         said = sluice_server.failure_of_start(f"--auth_tokens={self.tokens}")
         self.assertIn(f"--auth_tokens={self.tokens}: line 2: ", said)
-        self.assertIn("--auth_tokens=/no/such/file: cannot be read", sluice_server.failure_of_start("--auth_tokens=/no/such/file"))
+        said = sluice_server.failure_of_start("--auth_tokens=/no/such/file")
+        self.assertIn("--auth_tokens=/no/such/file: cannot be read", said)
 
 
 class UnixSocketTest(TransportTest):
@@ -329,14 +330,16 @@ class AccessLogTest(TransportTest):
 
     def test_every_call_has_a_line_wherever_it_goes(self):
         path = self.folder / "access.log"
+        metadata = [("traceparent", f"00-{'a' * 32}-{'b' * 16}-01")]
         for flag in (f"--access_log={path}", "--access_log=stderr", "--access_log=off"):
             with self.running(flag) as server:
-                list(server.generation.Generate(long_request(tokens=3), metadata=[("traceparent", "00-" + "a" * 32 + "-" + "b" * 16 + "-01")]))
+                list(server.generation.Generate(long_request(tokens=3), metadata=metadata))
                 server.control.GetLoad(control_pb2.GetLoadRequest())
+            on_stderr = [json.loads(line) for line in server.log if line.startswith("{")]
             if flag.endswith("off"):
-                self.assertFalse([line for line in server.log if line.startswith("{")])
+                self.assertFalse(on_stderr)
                 continue
-            lines = self.lines_of(path) if flag.endswith("log") else [json.loads(line) for line in server.log if line.startswith("{")]
+            lines = self.lines_of(path) if flag.endswith("log") else on_stderr
             self.assertEqual([line["method"] for line in lines], ["Generate", "GetLoad"])
             self.assertEqual(lines[0]["generated_tokens"], 3)
             self.assertEqual(lines[0]["finish_reason"], "length")
