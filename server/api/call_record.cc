@@ -1,5 +1,6 @@
 #include "api/call_record.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 

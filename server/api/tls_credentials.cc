@@ -10,7 +10,6 @@
 
 #include <ctime>
 #include <fstream>
-#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"

@@ -113,8 +113,7 @@ void TestServer::MakeReady() {
 void TestServer::AwaitIdle() {
   for (;;) {
     const scheduler::EngineLoad load = engine->Load();
-    if (load.waiting_requests == 0 && load.running_requests == 0 &&
-        load.used_kv_blocks() == 0) {
+    if (load.waiting_requests == 0 && load.running_requests == 0 && load.used_kv_blocks() == 0) {
       return;
     }
     std::this_thread::yield();
