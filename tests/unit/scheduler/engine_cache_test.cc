@@ -49,7 +49,7 @@ int CachedTokens(Reader& reader) {
   return std::get<StartedEvent>(reader.events().at(0)).cached_prompt_tokens;
 }
 
-TEST(PrefixCacheTest, OnlyMissingTokensAreComputed) {
+TEST(EngineCacheTest, OnlyMissingTokensAreComputed) {
   struct Row {
     std::string claim;
     int prompt_tokens;  // of the second request; the first has 64
@@ -79,7 +79,7 @@ TEST(PrefixCacheTest, OnlyMissingTokensAreComputed) {
   }
 }
 
-TEST(PrefixCacheTest, AnAnswerIsFoundToo) {
+TEST(EngineCacheTest, AnAnswerIsFoundToo) {
   CountingEngine engine;
   Reader first, second;
   Request request = WithTokens("a", 20, 30);
@@ -92,7 +92,7 @@ TEST(PrefixCacheTest, AnAnswerIsFoundToo) {
   EXPECT_EQ(engine.RunAlone(std::move(request), second), 51u - 48);
 }
 
-TEST(PrefixCacheTest, ARunningPromptIsFoundAsFarAsItIsComputed) {
+TEST(EngineCacheTest, ARunningPromptIsFoundAsFarAsItIsComputed) {
   CountingEngine engine({.max_step_tokens = 32, .max_context = 1000});
   Reader first, second;
   engine.Submit(WithTokens("a", 100, 5), first);
@@ -105,7 +105,7 @@ TEST(PrefixCacheTest, ARunningPromptIsFoundAsFarAsItIsComputed) {
   engine.ExpectIdle();
 }
 
-TEST(PrefixCacheTest, IsLeftAloneByWhomItMayNotServe) {
+TEST(EngineCacheTest, IsLeftAloneByWhomItMayNotServe) {
   struct Row {
     std::string claim;
     void (*change_first)(Request&);
@@ -143,7 +143,7 @@ TEST(PrefixCacheTest, IsLeftAloneByWhomItMayNotServe) {
   }
 }
 
-TEST(PrefixCacheTest, AWarmPrefixTakesNoBlocksFromOthers) {
+TEST(EngineCacheTest, AWarmPrefixTakesNoBlocksFromOthers) {
   // 10 blocks; the beginning of 6 blocks is held by the first, so the second fits beside it.
   CountingEngine engine({.max_context = 160}, 10);
   Reader first, second;
