@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/client.h"
 
@@ -37,7 +38,7 @@ struct Environment {
   const client::Client& client;
   Console& console;
   // Makes another client of the same server, with a connection of its own.
-  std::function<std::unique_ptr<client::Client>()> connect;
+  std::function<absl::StatusOr<std::unique_ptr<client::Client>>()> connect;
   // --timeout; absent: each command has a default of its own.
   std::optional<absl::Duration> timeout;
 

@@ -187,7 +187,7 @@ class LoadCommand : public Command {
       ASSIGN_OR_RETURN(std::vector<std::string> prompts, ReadPrompts(prompt_file_));
       make_request = FilePrompts(std::move(prompts));
     }
-    const std::vector<std::unique_ptr<client::Client>> more_clients = Connect(environment);
+    ASSIGN_OR_RETURN(const auto more_clients, Connect(environment));
     const auto client_of = [&](int64_t i) -> const client::Client& {
       const auto index = static_cast<size_t>(i % connections_);
       return index == 0 ? environment.client : *more_clients[index - 1];
@@ -237,9 +237,12 @@ class LoadCommand : public Command {
   }
 
   // All connections but the first.
-  std::vector<std::unique_ptr<client::Client>> Connect(const Environment& environment) const {
+  absl::StatusOr<std::vector<std::unique_ptr<client::Client>>> Connect(
+      const Environment& environment) const {
     std::vector<std::unique_ptr<client::Client>> clients;
-    for (int i = 1; i < connections_; ++i) clients.push_back(environment.connect());
+    for (int i = 1; i < connections_; ++i) {
+      ASSIGN_OR_RETURN(clients.emplace_back(), environment.connect());
+    }
     return clients;
   }
 
