@@ -5,62 +5,57 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "base/mutex.h"
+#include "client/cancellation.h"
+#include "client/retry.h"
 #include "sluice/v1/control.pb.h"
 #include "sluice/v1/generation.pb.h"
 
-namespace grpc {
-class ClientContext;
-}
-
 namespace sluice::client {
-
-// Ends calls from outside: whatever was given this object ends with CANCELLED. Thread-safe; must
-// outlive the calls it was given to.
-class Cancellation {
- public:
-  // Ends the calls that run, and those that start from now on. May be called any number of times.
-  void Cancel();
-  bool cancelled() const;
-
- private:
-  friend class Client;
-
-  void Add(std::shared_ptr<grpc::ClientContext> call);
-  void Remove(const grpc::ClientContext* call);
-
-  mutable base::Mutex mutex_;
-  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<std::shared_ptr<grpc::ClientContext>> calls_ ABSL_GUARDED_BY(mutex_);
-};
 
 struct CallOptions {
   // Counted from the start of the call; the call ends with DEADLINE_EXCEEDED when it is over.
   absl::Duration timeout = absl::InfiniteDuration();
   Cancellation* cancellation = nullptr;
+  // Whether and how to try again; the timeout covers all attempts and the time between them.
+  RetryPolicy retry;
 };
 
-// Thread-safe. Calls share one connection, which the first of them makes; where there is no server,
-// calls fail with UNAVAILABLE.
+// Where the server is and how to talk to it. All files are read once.
+struct ConnectionOptions {
+  // host:port or unix:/path.
+  std::string address;
+  // PEM files. tls_ca holds what the server's certificate must be signed by: empty is no TLS. The
+  // other two are for servers that want certificates of their clients.
+  std::string tls_ca;
+  std::string tls_cert;
+  std::string tls_key;
+  // Holds the token that is sent with every call; empty: none is.
+  std::string token_file;
+};
+
+// Thread-safe. The calls of one client share one connection, which the first of them makes; where
+// there is no server, calls fail with UNAVAILABLE.
 class Client {
  public:
   using EventCallback = std::function<void(const v1::GenerateResponse&)>;
   using DoneCallback = std::function<void(const absl::Status&)>;
 
-  // `address` is host:port.
+  // Without TLS and token.
   explicit Client(const std::string& address);
+  // INVALID_ARGUMENT if a file cannot be read; nothing else is tried before the first call.
+  static absl::StatusOr<std::unique_ptr<Client>> Create(const ConnectionOptions& options);
   // REQUIRES: no call runs.
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
   // Calls `on_event` on this thread for each event, in order, and returns when the stream ends.
+  // Only an attempt that brought no event is followed by another.
   absl::Status Generate(const v1::GenerateRequest& request, const CallOptions& options,
                         absl::FunctionRef<void(const v1::GenerateResponse&)> on_event) const;
 
@@ -86,8 +81,8 @@ class Client {
 
  private:
   struct Stubs;
-  class Call;
-  class GenerateReactor;
+
+  explicit Client(std::unique_ptr<Stubs> stubs);
 
   std::unique_ptr<Stubs> stubs_;
 };

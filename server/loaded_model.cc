@@ -55,6 +55,27 @@ int64_t Total(const model::WeightsSize& size) {
   return total;
 }
 
+// The length of prompt and answer together that `config` and the model allow.
+int64_t MaxContext(const config::ServerConfig& config, const model::ModelConfig& model) {
+  return config.max_context > 0 ? std::min<int64_t>(model.max_context, config.max_context)
+                                : model.max_context;
+}
+
+// For --kv_cache_bytes=auto; says in the log how it came to be.
+int64_t ChooseKvCacheBytes(const config::ServerConfig& config, const model::ModelConfig& model,
+                           const config::MemoryNeed& need, int64_t available) {
+  // As large as a position can be: in f32, keys and values, in every layer.
+  const int64_t position_bytes = int64_t{model.num_layers()} * model.attention.num_kv_heads *
+                                 model.attention.head_dim * 2 * int64_t{sizeof(float)};
+  const int64_t most_positions = config.max_running_requests * MaxContext(config, model);
+  const int64_t bytes = config::AutoKvCacheBytes(need, available, most_positions * position_bytes);
+  base::Log().info(
+      "kv_cache_bytes=auto bytes={}: half of what weights={} and scratch={} leave of available={}, "
+      "at most {} positions",
+      bytes, need.weights, need.scratch, available, most_positions);
+  return bytes;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LoadedModel>> LoadedModel::Load(const Options& options) {
@@ -90,18 +111,21 @@ absl::Status LoadedModel::LoadFiles(const Options& options) {
   eos.erase(std::remove_if(eos.begin(), eos.end(),
                            [&](TokenId id) { return id >= checkpoint->config().vocab_size; }),
             eos.end());
-  const model::CpuModelRunner::Options runner_options = {
+  model::CpuModelRunner::Options runner_options = {
       .weights = options.weights,
       .num_threads = options.num_threads,
-      .kv_cache_bytes = options.config.kv_cache_bytes,
       .kv_cache_format = KvFormatOf(options.config.kv_cache_dtype),
       .max_step_tokens = options.config.max_step_tokens,
       .max_step_sequences = options.config.max_running_requests,
       .pin = true};
-  const model::MemoryEstimate need = model::EstimateMemory(*checkpoint, runner_options);
-  RETURN_IF_ERROR(config::CheckMemory(
-      {.weights = need.weights, .kv_cache = need.kv_cache, .scratch = need.scratch},
-      config::AvailableMemoryBytes()));
+  const int64_t available = config::AvailableMemoryBytes();
+  const model::MemoryEstimate estimate = model::EstimateMemory(*checkpoint, runner_options);
+  config::MemoryNeed need = {.weights = estimate.weights, .scratch = estimate.scratch};
+  need.kv_cache = options.config.kv_cache_bytes.has_value()
+                      ? *options.config.kv_cache_bytes
+                      : ChooseKvCacheBytes(options.config, checkpoint->config(), need, available);
+  RETURN_IF_ERROR(config::CheckMemory(need, available));
+  runner_options.kv_cache_bytes = need.kv_cache;
   ASSIGN_OR_RETURN(runner_, model::CpuModelRunner::Create(*checkpoint, runner_options));
   return absl::OkStatus();
 }
@@ -109,6 +133,8 @@ absl::Status LoadedModel::LoadFiles(const Options& options) {
 void LoadedModel::StartEngine(const Options& options) {
   const config::ServerConfig& config = options.config;
   limits_.max_waiting_requests = config.max_waiting_requests;
+  limits_.max_waiting_tokens = config.max_waiting_tokens;
+  limits_.priority_ageing = config.priority_ageing;
   limits_.max_running_requests = config.max_running_requests;
   limits_.max_step_tokens = config.max_step_tokens;
   if (limits_.max_running_requests > limits_.max_step_tokens) {
@@ -126,8 +152,8 @@ void LoadedModel::StartEngine(const Options& options) {
   }
   const int64_t kv_tokens = int64_t{runner_->num_kv_blocks()} * model::kKvBlockTokens;
   if (kv_tokens < limits_.max_context) {
-    base::Log().warn("--kv_cache_bytes={} holds {} tokens, which cuts the context from {}",
-                     config.kv_cache_bytes, kv_tokens, limits_.max_context);
+    base::Log().warn("the KV cache holds {} tokens, which cuts the context from {}", kv_tokens,
+                     limits_.max_context);
     limits_.max_context = kv_tokens;
   }
   const model::RouterConfig& router = runner_->config().router;
@@ -174,6 +200,7 @@ void LoadedModel::FillInfo(const Options& options) {
 
   served_.engine = engine_.get();
   served_.limits = limits_;
+  served_.prefix_cache = options.config.prefix_cache;
   served_.expert_load = expert_load_;
 }
 
@@ -194,12 +221,13 @@ void LoadedModel::LogStart(const Options& options) const {
            load.num_kv_blocks, int64_t{load.num_kv_blocks} * model::kKvBlockTokens);
   log.info(
       "limits max_context={} max_running_requests={} max_waiting_requests={} "
-      "max_active_requests={} max_step_tokens={} "
-      "default_max_tokens={} max_message_bytes={} max_concurrent_streams={} drain_timeout={}",
+      "max_waiting_tokens={} max_active_requests={} max_step_tokens={} default_max_tokens={} "
+      "prefix_cache={} priority_ageing={} drain_timeout={}",
       limits_.max_context, limits_.max_running_requests, limits_.max_waiting_requests,
-      options.config.max_active_requests, limits_.max_step_tokens,
-      options.config.default_max_tokens, options.config.max_message_bytes,
-      options.config.max_concurrent_streams, absl::FormatDuration(options.config.drain_timeout));
+      limits_.max_waiting_tokens, options.config.max_active_requests, limits_.max_step_tokens,
+      options.config.default_max_tokens, options.config.prefix_cache,
+      absl::FormatDuration(limits_.priority_ageing),
+      absl::FormatDuration(options.config.drain_timeout));
 }
 
 }  // namespace sluice::server

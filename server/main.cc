@@ -27,18 +27,23 @@ int Fail(const absl::Status& status) {
   return 1;
 }
 
+const char* NameOf(int signal) {
+  return signal == SIGTERM ? "SIGTERM" : (signal == SIGINT ? "SIGINT" : "SIGHUP");
+}
+
 // Blocked in all threads, as long as this is called before there are any.
 sigset_t BlockSignals() {
   sigset_t signals;
   sigemptyset(&signals);
-  for (const int number : {SIGTERM, SIGINT, kEndOfWaiting}) sigaddset(&signals, number);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP, kEndOfWaiting}) sigaddset(&signals, number);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
   return signals;
 }
 
-// The first signal drains the server, or ends it if there is nothing to drain; a second one ends it
-// at once. Returns when `ended` is set and kEndOfWaiting comes; others may send that, too.
+// The first SIGTERM or SIGINT drains the server, or ends it if there is nothing to drain; a second
+// one ends it at once, with code 1. SIGHUP has files read again. Returns when `ended` is set and
+// kEndOfWaiting comes; others may send that, too.
 void WaitForSignals(const sigset_t& signals, const std::atomic<bool>& ended, Server& server) {
   for (bool is_first = true;;) {
     int number = 0;
@@ -47,9 +52,15 @@ void WaitForSignals(const sigset_t& signals, const std::atomic<bool>& ended, Ser
       if (ended) return;
       continue;
     }
-    base::Log().info("signal {}", number == SIGTERM ? "SIGTERM" : "SIGINT");
-    if (!is_first) std::_Exit(1);
-    if (!server.Stop()) std::_Exit(0);
+    base::Log().info("signal {}", NameOf(number));
+    if (number == SIGHUP) {
+      server.Reload();
+      continue;
+    }
+    if (!is_first || !server.Stop()) {
+      server.RemoveSockets();
+      std::_Exit(is_first ? 0 : 1);
+    }
     is_first = false;
   }
 }

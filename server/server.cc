@@ -18,6 +18,8 @@ namespace {
 
 // Long requests that wait for the thread that tokenizes them.
 constexpr size_t kMaxWaitingTexts = 64;
+// How soon new certificates and tokens are seen.
+constexpr absl::Duration kFileWatchInterval = absl::Seconds(1);
 // For the last messages to leave once every stream has its end.
 constexpr absl::Duration kFarewellTime = absl::Seconds(2);
 
@@ -69,7 +71,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(const config::ServerConfi
   base::Log().info("sluice-server version={} cpu=\"{}\" isa={} threads={}", facts.version,
                    facts.cpu, facts.isa, facts.num_threads);
   std::unique_ptr<Server> server(new Server(config, weights, std::move(facts)));
+  RETURN_IF_ERROR(server->OpenFiles());
   RETURN_IF_ERROR(server->Listen());
+  server->LogTransport();
   return server;
 }
 
@@ -89,18 +93,76 @@ Server::Server(const config::ServerConfig& config, kernels::WeightFormat weights
 
 Server::~Server() = default;
 
+absl::Status Server::OpenFiles() {
+  if (!config_.tls_cert.empty()) {
+    ASSIGN_OR_RETURN(tls_, api::TlsCredentials::Load({.cert = config_.tls_cert,
+                                                      .key = config_.tls_key,
+                                                      .client_ca = config_.tls_client_ca}));
+  }
+  if (!config_.auth_tokens.empty()) {
+    ASSIGN_OR_RETURN(authenticator_,
+                     api::Authenticator::Load(config_.auth_tokens, base::Clock::System()));
+  }
+  if (config_.access_log != "off") {
+    ASSIGN_OR_RETURN(access_log_,
+                     api::AccessLog::Open(
+                         {.file = config_.access_log,
+                          .log_prompts = config_.log_prompts,
+                          .dropped_lines = &metrics_.requests().access_log_dropped_lines_total}));
+  }
+  api_.authenticator = authenticator_.get();
+  api_.access_log = access_log_.get();
+  return absl::OkStatus();
+}
+
 absl::Status Server::Listen() {
   if (!config_.metrics_listen.empty()) {
     ASSIGN_OR_RETURN(exposer_, metrics::Exposer::Start(config_.metrics_listen, metrics_));
   }
-  ASSIGN_OR_RETURN(
-      grpc_, api::GrpcServer::Start(config_.listen,
-                                    {.max_message_bytes = config_.max_message_bytes,
-                                     .max_concurrent_streams = config_.max_concurrent_streams},
-                                    api_));
+  const api::GrpcPorts ports = {
+      .addresses = config_.listen, .socket_mode = config_.socket_mode, .tls = tls_.get()};
+  ASSIGN_OR_RETURN(grpc_, api::GrpcServer::Start(
+                              ports,
+                              {.max_message_bytes = config_.max_message_bytes,
+                               .max_metadata_bytes = config_.max_metadata_bytes,
+                               .max_concurrent_streams = config_.max_concurrent_streams,
+                               .max_buffer_bytes = static_cast<size_t>(config_.grpc_memory_bytes),
+                               .keepalive_time = config_.keepalive_time,
+                               .keepalive_timeout = config_.keepalive_timeout},
+                              api_));
+  watcher_ = std::make_unique<base::FileWatcher>(kFileWatchInterval);
+  if (tls_ != nullptr) {
+    watcher_->Watch({config_.tls_cert, config_.tls_key, config_.tls_client_ca},
+                    [this] { tls_->Reload(); });
+  }
+  if (authenticator_ != nullptr) {
+    watcher_->Watch({config_.auth_tokens}, [this] { authenticator_->Reload(); });
+  }
   base::Log().info("listening grpc={} metrics={}", grpc_->address(),
                    exposer_ == nullptr ? "off" : exposer_->address());
   return absl::OkStatus();
+}
+
+void Server::LogTransport() const {
+  spdlog::logger& log = base::Log();
+  log.info(
+      "transport tls={} tokens={} max_message_bytes={} max_metadata_bytes={} "
+      "max_concurrent_streams={} grpc_memory_bytes={} keepalive_time={} keepalive_timeout={} "
+      "access_log={} log_prompts={}",
+      tls_ == nullptr ? "off" : (config_.tls_client_ca.empty() ? "server" : "mutual"),
+      authenticator_ == nullptr ? "off" : "on", config_.max_message_bytes,
+      config_.max_metadata_bytes, config_.max_concurrent_streams, config_.grpc_memory_bytes,
+      absl::FormatDuration(config_.keepalive_time), absl::FormatDuration(config_.keepalive_timeout),
+      config_.access_log, config_.log_prompts);
+  if (authenticator_ != nullptr && tls_ == nullptr) {
+    log.warn("tokens without TLS can be read by whoever sees the network; see --tls_cert");
+  }
+}
+
+void Server::Reload() {
+  if (tls_ != nullptr) tls_->Reload();
+  if (authenticator_ != nullptr) authenticator_->Reload();
+  if (access_log_ != nullptr) access_log_->Reopen();
 }
 
 absl::Status Server::Run() {

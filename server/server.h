@@ -7,7 +7,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "api/access_log.h"
+#include "api/authenticator.h"
 #include "api/grpc_server.h"
+#include "api/tls_credentials.h"
+#include "base/file_watcher.h"
 #include "base/mutex.h"
 #include "config/server_config.h"
 #include "kernels/packed_matrix.h"
@@ -20,8 +24,9 @@ namespace sluice::server {
 // Create and Run belong to one thread; Stop may be called from any.
 class Server {
  public:
-  // Chooses the kernels and opens both ports: from then on health and metrics answer, and the log
-  // has a line "listening grpc=HOST:PORT metrics=HOST:PORT" (or "metrics=off").
+  // Reads the files of TLS and tokens, chooses the kernels and opens all ports: from then on health
+  // and metrics answer, and the log has a line "listening grpc=HOST:PORT metrics=HOST:PORT" (or
+  // "metrics=off"), where several addresses for gRPC have commas between them.
   static absl::StatusOr<std::unique_ptr<Server>> Create(const config::ServerConfig& config);
   ~Server();
 
@@ -34,12 +39,21 @@ class Server {
   // to drain, and loading cannot be broken off.
   bool Stop();
 
+  // Reads the files of TLS and tokens again, as happens anyhow soon after they change, and opens
+  // the access log anew. Any thread may call it.
+  void Reload();
+
+  // Removes what would outlive a process that ends without Run's return. Any thread may call it.
+  void RemoveSockets() { grpc_->RemoveSockets(); }
+
   const std::string& grpc_address() const { return grpc_->address(); }
 
  private:
   Server(const config::ServerConfig& config, kernels::WeightFormat weights, api::ServerFacts facts);
 
+  absl::Status OpenFiles();
   absl::Status Listen();
+  void LogTransport() const;
   void Drain();
 
   const config::ServerConfig config_;
@@ -51,8 +65,14 @@ class Server {
   std::unique_ptr<LoadedModel> model_;
   api::TextThread text_thread_;
   api::ApiContext api_;
+  // Null if the configuration wants none.
+  std::unique_ptr<api::TlsCredentials> tls_;
+  std::unique_ptr<api::Authenticator> authenticator_;
+  std::unique_ptr<api::AccessLog> access_log_;
   std::unique_ptr<metrics::Exposer> exposer_;
   std::unique_ptr<api::GrpcServer> grpc_;
+  // Last, so that it stops before what it reloads goes.
+  std::unique_ptr<base::FileWatcher> watcher_;
 
   base::Mutex mutex_;
   base::CondVar changed_;

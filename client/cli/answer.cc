@@ -69,6 +69,16 @@ class Summary {
   v1::Finished finished_;
 };
 
+// Whoever waits should know what for.
+std::function<void(const client::Retry&)> SayRetry(std::ostream& err) {
+  return [&err](const client::Retry& retry) {
+    err << absl::StrFormat("sluice: %s; trying again in %.1f s",
+                           absl::StatusCodeToString(retry.status.code()),
+                           absl::ToDoubleSeconds(retry.delay))
+        << std::endl;
+  };
+}
+
 }  // namespace
 
 Answer StreamAnswer(const Environment& environment, const v1::GenerateRequest& request,
@@ -79,16 +89,18 @@ Answer StreamAnswer(const Environment& environment, const v1::GenerateRequest& r
   client::Cancellation cancellation;
   {
     const ScopedInterrupt interrupt(cancellation);
-    answer.status = environment.client.Generate(request, environment.LongCall(&cancellation),
-                                                [&](const v1::GenerateResponse& event) {
-                                                  summary.Add(event);
-                                                  answer.text += event.delta().text();
-                                                  if (format.json) {
-                                                    out << Dump(ToJson(event)) << std::endl;
-                                                  } else if (!event.delta().text().empty()) {
-                                                    out << event.delta().text() << std::flush;
-                                                  }
-                                                });
+    client::CallOptions call = environment.LongCall(&cancellation);
+    if (!format.quiet) call.retry.on_retry = SayRetry(environment.console.err);
+    answer.status =
+        environment.client.Generate(request, call, [&](const v1::GenerateResponse& event) {
+          summary.Add(event);
+          answer.text += event.delta().text();
+          if (format.json) {
+            out << Dump(ToJson(event)) << std::endl;
+          } else if (!event.delta().text().empty()) {
+            out << event.delta().text() << std::flush;
+          }
+        });
   }
   if (!format.json && (answer.status.ok() || !answer.text.empty())) out << std::endl;
   if (cancellation.cancelled() && !answer.status.ok()) {

@@ -38,17 +38,38 @@ int RunCli(std::vector<std::string> arguments, Console& console) {
   app.require_subcommand(1);
   app.set_version_flag("--version", "sluice " SLUICE_VERSION);
 
-  std::string address = "127.0.0.1:50051";
+  client::ConnectionOptions connection{.address = "127.0.0.1:50051"};
   std::optional<double> timeout_seconds;
-  app.add_option("--address", address, "The server")
+  app.add_option("--address", connection.address, "The server: HOST:PORT or unix:/path")
       ->type_name("HOST:PORT")
       ->envname("SLUICE_ADDRESS")
       ->capture_default_str();
+  app.add_option("--tls_ca", connection.tls_ca,
+                 "Talk TLS to a server whose certificate is signed by one of these, in PEM form")
+      ->type_name("FILE")
+      ->envname("SLUICE_CLIENT_TLS_CA");
+  app.add_option("--tls_cert", connection.tls_cert,
+                 "Show this certificate to a server that wants one of its clients")
+      ->type_name("FILE")
+      ->envname("SLUICE_CLIENT_TLS_CERT");
+  app.add_option("--tls_key", connection.tls_key, "Private key of the certificate")
+      ->type_name("FILE")
+      ->envname("SLUICE_CLIENT_TLS_KEY");
+  app.add_option("--token_file", connection.token_file,
+                 "Send the token that is in this file with every call")
+      ->type_name("FILE")
+      ->envname("SLUICE_CLIENT_TOKEN_FILE");
   app.add_option("--timeout", timeout_seconds,
                  "Give up on a call after this time; by default 10 s, without limit for calls that "
                  "generate")
       ->type_name("SECONDS")
       ->check(CLI::PositiveNumber);
+  std::optional<int> retries;
+  app.add_option("--retries", retries,
+                 "How often a call is tried again that the server had no room for, at the time the "
+                 "server names, or that did not reach it; by default 3, for load and health 0")
+      ->type_name("N")
+      ->check(CLI::Range(0, 100));
 
   std::map<std::string, std::unique_ptr<Command>> commands;
   commands["generate"] = AddGenerateCommand(app);
@@ -59,10 +80,12 @@ int RunCli(std::vector<std::string> arguments, Console& console) {
   commands["load"] = AddLoadCommand(app);
   commands["health"] = AddHealthCommand(app);
   for (CLI::App* subcommand : app.get_subcommands({})) {
-    // --address and --timeout may follow the subcommand.
+    // The flags that all have in common may follow the subcommand.
     subcommand->fallthrough();
-    subcommand->footer("Common flags: --address HOST:PORT, --timeout SECONDS.\n" +
-                       std::string(kFooter));
+    subcommand->footer(
+        "Common flags: --address HOST:PORT, --timeout SECONDS, --tls_ca FILE, --tls_cert FILE,\n"
+        "--tls_key FILE, --token_file FILE, --retries N.\n" +
+        std::string(kFooter));
   }
 
   try {
@@ -86,8 +109,15 @@ int RunCli(std::vector<std::string> arguments, Console& console) {
     return UsageError(message, console.err);
   }
 
-  const client::Client client(address);
-  Environment environment{.client = client, .console = console};
+  const auto client = client::Client::Create(connection);
+  if (!client.ok()) {
+    PrintError(client.status(), console.err);
+    return kExitUsage;
+  }
+  Environment environment{.client = **client,
+                          .console = console,
+                          .connect = [&connection] { return client::Client::Create(connection); },
+                          .retries = retries};
   if (timeout_seconds.has_value()) environment.timeout = absl::Seconds(*timeout_seconds);
   const absl::Status status = command.Run(environment);
   console.out.flush();

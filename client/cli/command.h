@@ -2,11 +2,13 @@
 // with CLI11 in an Add function and acts on them in Run.
 #pragma once
 
+#include <functional>
 #include <iosfwd>
 #include <memory>
 #include <optional>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/client.h"
 
@@ -15,6 +17,9 @@ class App;
 }
 
 namespace sluice::cli {
+
+// How often a call that was refused is tried again, in most commands.
+inline constexpr int kDefaultRetries = 3;
 
 // What a command reads from and writes to.
 struct Console {
@@ -32,14 +37,25 @@ struct Console {
 struct Environment {
   const client::Client& client;
   Console& console;
+  // Makes another client of the same server, with a connection of its own.
+  std::function<absl::StatusOr<std::unique_ptr<client::Client>>()> connect;
   // --timeout; absent: each command has a default of its own.
   std::optional<absl::Duration> timeout;
 
+  // --retries; absent: each command has a default of its own.
+  std::optional<int> retries;
+
   // For a call that is answered at once.
-  client::CallOptions QuickCall() const { return {.timeout = timeout.value_or(absl::Seconds(10))}; }
+  client::CallOptions QuickCall(int default_retries = kDefaultRetries) const {
+    return {.timeout = timeout.value_or(absl::Seconds(10)),
+            .retry = {.max_attempts = 1 + retries.value_or(default_retries)}};
+  }
   // For a call that takes as long as an answer takes.
-  client::CallOptions LongCall(client::Cancellation* cancellation) const {
-    return {.timeout = timeout.value_or(absl::InfiniteDuration()), .cancellation = cancellation};
+  client::CallOptions LongCall(client::Cancellation* cancellation,
+                               int default_retries = kDefaultRetries) const {
+    return {.timeout = timeout.value_or(absl::InfiniteDuration()),
+            .cancellation = cancellation,
+            .retry = {.max_attempts = 1 + retries.value_or(default_retries)}};
   }
 };
 

@@ -23,7 +23,8 @@ class HealthCommand : public Command {
   }
 
   absl::Status Run(const Environment& environment) override {
-    RETURN_IF_ERROR(environment.client.CheckHealth(service_, environment.QuickCall()));
+    RETURN_IF_ERROR(
+        environment.client.CheckHealth(service_, environment.QuickCall(/*default_retries=*/0)));
     environment.console.out << "SERVING\n";
     return absl::OkStatus();
   }

@@ -32,12 +32,30 @@ std::string Scaled(int64_t count) {
                          kUnits[unit]);
 }
 
+v1::ServerPhase PhaseOf(const v1::GetServerInfoResponse& server) {
+  if (server.phase() != v1::SERVER_PHASE_UNSPECIFIED) return server.phase();
+  return server.ready() ? v1::SERVER_PHASE_READY : v1::SERVER_PHASE_LOADING;
+}
+
+const char* NameOf(v1::ServerPhase phase) {
+  switch (phase) {
+    case v1::SERVER_PHASE_LOADING:
+      return "loading";
+    case v1::SERVER_PHASE_READY:
+      return "ready";
+    case v1::SERVER_PHASE_DRAINING:
+      return "draining";
+    default:
+      return "in an unknown phase";
+  }
+}
+
 std::string ServerText(const v1::GetServerInfoResponse& server) {
   const absl::Time start = absl::FromUnixSeconds(server.start_time().seconds());
   const absl::Duration up = absl::Trunc(base::Clock::System().Now() - start, absl::Seconds(1));
-  std::string text = Line(
-      "server", absl::StrCat("sluice ", server.version(), server.ready() ? ", ready" : ", loading",
-                             ", up ", absl::FormatDuration(up)));
+  std::string text =
+      Line("server", absl::StrCat("sluice ", server.version(), ", ", NameOf(PhaseOf(server)),
+                                  ", up ", absl::FormatDuration(up)));
   text += Line("cpu",
                absl::StrCat(server.cpu(), ", ", server.num_threads(), " threads, ", server.isa()));
   for (const std::string& kernel : server.kernels()) text += Line("kernel", kernel);
@@ -86,7 +104,7 @@ class InfoCommand : public Command {
     nlohmann::ordered_json json = {{"server", ToJson(server)}};
     std::string text = ServerText(server);
     // While the model loads there is no more to be known.
-    if (server.ready()) {
+    if (PhaseOf(server) != v1::SERVER_PHASE_LOADING) {
       ASSIGN_OR_RETURN(const auto model, environment.client.GetModelInfo(call));
       ASSIGN_OR_RETURN(const auto load, environment.client.GetLoad(call));
       json["model"] = ToJson(model);

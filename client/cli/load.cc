@@ -1,7 +1,9 @@
 // `sluice load`: a load generator.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <atomic>
 #include <fstream>
+#include <memory>
 #include <ostream>
 #include <random>
 #include <string>
@@ -15,6 +17,7 @@
 #include "cli/generation_flags.h"
 #include "cli/json.h"
 #include "cli/load_generator.h"
+#include "client/retry_timer.h"
 
 namespace sluice::cli {
 namespace {
@@ -22,6 +25,7 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr int kMaxInFlight = 1024;
+constexpr int kMaxConnections = 1024;
 constexpr int kMaxPromptTokens = 1 << 20;
 constexpr int64_t kMaxPromptFileBytes = 256 << 20;
 
@@ -65,11 +69,14 @@ double PerSecond(int64_t count, absl::Duration elapsed) {
              : 0;
 }
 
-ordered_json ReportJson(const LoadReport& report) {
+ordered_json ReportJson(const LoadReport& report, int64_t retries) {
   ordered_json failed = ordered_json::object();
   for (const auto& [code, count] : report.failed) failed[absl::StatusCodeToString(code)] = count;
-  return {{"ok", report.num_ok},
+  return {{"requests", report.num_requests},
+          {"ok", report.num_ok},
           {"failed", failed},
+          {"refused", report.num_refused},
+          {"retries", retries},
           {"seconds", absl::ToDoubleSeconds(report.elapsed)},
           {"requests_per_second", PerSecond(report.num_ok, report.elapsed)},
           {"prompt_tokens", report.prompt_tokens},
@@ -80,14 +87,16 @@ ordered_json ReportJson(const LoadReport& report) {
           {"time_to_first_token_seconds", LatencyJson(report.first_token)},
           {"inter_token_seconds", LatencyJson(report.inter_token)},
           {"latency_seconds", LatencyJson(report.latency)},
+          {"refusal_seconds", LatencyJson(report.refusal)},
           {"send_delay_seconds", LatencyJson(report.send_delay)}};
 }
 
-std::string ReportText(const LoadReport& report) {
+std::string ReportText(const LoadReport& report, int64_t retries) {
   std::string failed;
   for (const auto& [code, count] : report.failed) {
     absl::StrAppend(&failed, ", ", count, " failed with ", absl::StatusCodeToString(code));
   }
+  if (retries > 0) absl::StrAppend(&failed, ", ", retries, " tried again");
   std::string text = absl::StrFormat("requests     %d ok%s, in %.2f s, %.2f/s\n", report.num_ok,
                                      failed, absl::ToDoubleSeconds(report.elapsed),
                                      PerSecond(report.num_ok, report.elapsed));
@@ -98,7 +107,24 @@ std::string ReportText(const LoadReport& report) {
   absl::StrAppendFormat(&text, "%-12s %10s %10s %10s %10s\n", "", "p50", "p90", "p99", "max");
   return text + LatencyText("first token", report.first_token) +
          LatencyText("inter-token", report.inter_token) + LatencyText("latency", report.latency) +
-         LatencyText("send delay", report.send_delay);
+         LatencyText("send delay", report.send_delay) +
+         (report.num_refused > 0 ? LatencyText("refusal", report.refusal) : "");
+}
+
+// Starts a call that is cancelled after `time`, unless it has ended by then.
+void StartDoomed(const client::Client& client, const v1::GenerateRequest& request,
+                 client::CallOptions options, absl::Duration time,
+                 client::Client::EventCallback on_event, client::Client::DoneCallback on_done) {
+  // Alive until call and wait have both ended.
+  const auto cancellation = std::make_shared<client::Cancellation>();
+  options.cancellation = cancellation.get();
+  const auto wait =
+      client::RetryTimer::System().Start(time, [cancellation] { cancellation->Cancel(); });
+  client.StartGenerate(request, options, std::move(on_event),
+                       [cancellation, wait, on_done = std::move(on_done)](const absl::Status& s) {
+                         wait->Cancel();
+                         on_done(s);
+                       });
 }
 
 class LoadCommand : public Command {
@@ -120,8 +146,21 @@ class LoadCommand : public Command {
         ->capture_default_str()
         ->excludes(file);
     load.add_flag("--chat", chat_, "The prompts of the file are a user's messages")->needs(file);
-    load.add_option("--load_seed", load_seed_, "Of arrivals and random prompts")
+    load.add_option("--load_seed", load_seed_, "Of arrivals, random prompts and cancellations")
         ->capture_default_str();
+    load.add_option("--connections", connections_, "Connections, which the requests take in turn")
+        ->check(CLI::Range(1, kMaxConnections))
+        ->capture_default_str();
+    CLI::Option* share =
+        load.add_option("--cancel_share", cancel_.share,
+                        "This share of the requests is cancelled, each at a random time")
+            ->check(CLI::Range(0.0, 1.0));
+    load.add_option("--cancel_within", cancel_within_seconds_,
+                    "The latest such time, from when a request was sent")
+        ->type_name("SECONDS")
+        ->check(CLI::PositiveNumber)
+        ->capture_default_str()
+        ->needs(share);
     AddSamplingFlags(load, flags_);
     load.add_flag("--json", json_, "Print a JSON object; times are in seconds");
   }
@@ -148,12 +187,28 @@ class LoadCommand : public Command {
       ASSIGN_OR_RETURN(std::vector<std::string> prompts, ReadPrompts(prompt_file_));
       make_request = FilePrompts(std::move(prompts));
     }
-    const client::CallOptions options = environment.LongCall(nullptr);
+    ASSIGN_OR_RETURN(const auto more_clients, Connect(environment));
+    const auto client_of = [&](int64_t i) -> const client::Client& {
+      const auto index = static_cast<size_t>(i % connections_);
+      return index == 0 ? environment.client : *more_clients[index - 1];
+    };
+    CancelPlan cancel_plan = cancel_;
+    cancel_plan.within = absl::Seconds(cancel_within_seconds_);
+    cancel_plan.seed = load_seed_;
+    std::atomic<int64_t> retries{0};
     const LoadReport report = RunLoad(plan, [&](int64_t i, auto on_event, auto on_done) {
-      environment.client.StartGenerate(make_request(i), options, std::move(on_event),
-                                       std::move(on_done));
+      client::CallOptions options = environment.LongCall(nullptr, /*default_retries=*/0);
+      options.retry.on_retry = [&retries](const client::Retry&) { ++retries; };
+      const client::Client& client = client_of(i);
+      if (const auto time = cancel_plan.TimeOf(i)) {
+        StartDoomed(client, make_request(i), options, *time, std::move(on_event),
+                    std::move(on_done));
+      } else {
+        client.StartGenerate(make_request(i), options, std::move(on_event), std::move(on_done));
+      }
     });
-    environment.console.out << (json_ ? Dump(ReportJson(report)) + "\n" : ReportText(report));
+    environment.console.out << (json_ ? Dump(ReportJson(report, retries)) + "\n"
+                                      : ReportText(report, retries));
     return report.num_ok > 0 ? absl::OkStatus() : report.first_error;
   }
 
@@ -179,6 +234,16 @@ class LoadCommand : public Command {
         ->check(CLI::PositiveNumber)
         ->capture_default_str()
         ->excludes(rate);
+  }
+
+  // All connections but the first.
+  absl::StatusOr<std::vector<std::unique_ptr<client::Client>>> Connect(
+      const Environment& environment) const {
+    std::vector<std::unique_ptr<client::Client>> clients;
+    for (int i = 1; i < connections_; ++i) {
+      ASSIGN_OR_RETURN(clients.emplace_back(), environment.connect());
+    }
+    return clients;
   }
 
   std::function<v1::GenerateRequest(int64_t)> RandomPrompts(int vocab_size) const {
@@ -218,6 +283,9 @@ class LoadCommand : public Command {
   int prompt_tokens_ = 32;
   bool chat_ = false;
   uint64_t load_seed_ = 1;
+  int connections_ = 1;
+  CancelPlan cancel_;
+  double cancel_within_seconds_ = 1;
   GenerationFlags flags_;
   bool json_ = false;
 };

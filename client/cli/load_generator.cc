@@ -1,6 +1,7 @@
 #include "cli/load_generator.h"
 
 #include <memory>
+#include <random>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -15,11 +16,13 @@ struct Flight {
   absl::Time start;
   absl::Time first_token;
   absl::Time last_token;
+  bool answered = false;
   int64_t num_tokens = 0;
   LatencyHistogram inter_token;
   v1::Usage usage;
 
   void Take(const v1::GenerateResponse& event, absl::Time now) {
+    answered = true;
     if (event.has_finished()) usage = event.finished().usage();
     const int count = event.delta().token_ids_size();
     if (count == 0) return;
@@ -52,6 +55,10 @@ class Tally {
     } else {
       if (report_.failed.empty()) report_.first_error = status;
       ++report_.failed[status.code()];
+      if (absl::IsResourceExhausted(status) && !flight.answered) {
+        ++report_.num_refused;
+        report_.refusal.Add(now - flight.start);
+      }
     }
     --in_flight_;
     changed_.NotifyAll();
@@ -84,6 +91,15 @@ class Tally {
 
 }  // namespace
 
+std::optional<absl::Duration> CancelPlan::TimeOf(int64_t i) const {
+  std::seed_seq sequence{seed, static_cast<uint64_t>(i)};
+  std::mt19937_64 random(sequence);
+  // From 0 up to 1, the same on every machine.
+  const auto uniform = [&random] { return static_cast<double>(random() >> 11) * 0x1p-53; };
+  if (uniform() >= share) return std::nullopt;
+  return within * uniform();
+}
+
 LoadReport RunLoad(const LoadPlan& plan, const StartCall& start_call, const base::Clock& clock) {
   // Shared with the callbacks: the last of them may still be leaving when this function returns.
   const auto tally = std::make_shared<Tally>(plan.max_in_flight);
@@ -108,6 +124,7 @@ LoadReport RunLoad(const LoadPlan& plan, const StartCall& start_call, const base
         });
   }
   LoadReport report = tally->TakeReport();
+  report.num_requests = num_requests;
   report.elapsed = clock.Now() - begin;
   return report;
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -27,10 +28,28 @@ struct LoadPlan {
   int max_in_flight = 1;
 };
 
+// Which calls the client itself ends, and when: the same for the same seed.
+struct CancelPlan {
+  // Of the calls, from 0 to 1.
+  double share = 0;
+  // They end at a random time up to this after they were sent, unless they have ended by then.
+  absl::Duration within = absl::Seconds(1);
+  uint64_t seed = 1;
+
+  // When call i is to be ended; absent: not at all.
+  std::optional<absl::Duration> TimeOf(int64_t i) const;
+};
+
 // Times and tokens cover the requests that succeeded.
 struct LoadReport {
+  // Sent; each of them is counted once among those that went well and those that failed.
+  int64_t num_requests = 0;
   int64_t num_ok = 0;
   std::map<absl::StatusCode, int64_t> failed;
+  // Those of them that the server had no room for: RESOURCE_EXHAUSTED before any event.
+  int64_t num_refused = 0;
+  // From sending such a request to its refusal.
+  LatencyHistogram refusal;
   // Of the first request that failed, if one did.
   absl::Status first_error;
   // From the first start to the last end.

@@ -13,6 +13,9 @@
 
 namespace sluice::api {
 
+class AccessLog;
+class Authenticator;
+
 // What GetServerInfo says, apart from readiness.
 struct ServerFacts {
   std::string version;
@@ -31,6 +34,10 @@ struct ApiContext {
   ModelSlot& slot;
   ActiveCalls& active_calls;
   TextThread& text_thread;
+  // Null: everybody may call.
+  Authenticator* authenticator = nullptr;
+  // Null: calls are not logged.
+  AccessLog* access_log = nullptr;
 };
 
 }  // namespace sluice::api

@@ -1,9 +1,20 @@
 #include "api/call_record.h"
 
-#include "base/log.h"
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "api/access_log.h"
 
 namespace sluice::api {
 namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Of a prompt or an answer that is logged, in bytes or token ids; the rest is cut.
+constexpr int kMaxLoggedText = 64 * 1024;
+// Choices whose answers are logged.
+constexpr size_t kMaxLoggedAnswers = 64;
 
 metrics::FinishReason ReasonOf(const FinishedRequest& request) {
   if (request.status.ok()) {
@@ -22,15 +33,17 @@ metrics::FinishReason ReasonOf(const FinishedRequest& request) {
   }
 }
 
-// Absent for a call that went away by itself.
-std::optional<metrics::RejectionReason> RejectionOf(const ApiContext& api,
+// Absent for a call that went away by itself, and for one that the engine or whoever else had too
+// much to do refused, and counted, with RESOURCE_EXHAUSTED.
+std::optional<metrics::RejectionReason> RejectionOf(const ApiContext& api, const ArrivedCall& call,
                                                     const absl::Status& status) {
+  if (absl::IsUnauthenticated(call.admission())) return metrics::RejectionReason::kUnauthenticated;
+  if (!call.admission().ok()) return metrics::RejectionReason::kTokenLimit;
   switch (status.code()) {
     case absl::StatusCode::kCancelled:
     case absl::StatusCode::kDeadlineExceeded:
-      return std::nullopt;
     case absl::StatusCode::kResourceExhausted:
-      return metrics::RejectionReason::kQueueFull;
+      return std::nullopt;
     case absl::StatusCode::kAlreadyExists:
       return metrics::RejectionReason::kDuplicateId;
     case absl::StatusCode::kUnavailable:
@@ -41,46 +54,115 @@ std::optional<metrics::RejectionReason> RejectionOf(const ApiContext& api,
   }
 }
 
+// What can be said of every call that has ended now. Texts are cut or come from clients: bytes that
+// are not UTF-8 are replaced.
+Json LineOf(const ApiContext& api, const ArrivedCall& call, absl::Time start_time,
+            const absl::Status& status, const std::string& id) {
+  const absl::Time now = api.clock.Now();
+  Json line;
+  line["time"] = absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", now, absl::UTCTimeZone());
+  if (!id.empty()) line["request_id"] = id;
+  line["method"] = metrics::kMethodNames[static_cast<size_t>(call.method())];
+  line["peer"] = call.peer();
+  if (!call.token_name().empty()) line["token"] = call.token_name();
+  if (const auto model = api.slot.ForReading(); model.ok()) line["model"] = (*model)->facts.name;
+  line["seconds"] = absl::ToDoubleSeconds(now - start_time);
+  line["status"] = absl::StatusCodeToString(status.code());
+  if (!call.trace_id().empty()) line["trace_id"] = call.trace_id();
+  return line;
+}
+
+void Write(const ApiContext& api, const Json& line) {
+  api.access_log->Write(line.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+void AddSeconds(const char* name, absl::Time start, std::optional<absl::Time> end, Json& line) {
+  if (end) line[name] = absl::ToDoubleSeconds(*end - start);
+}
+
+std::string Cut(const std::string& text) { return text.substr(0, kMaxLoggedText); }
+
+// A text, a list of token ids, or a list of messages.
+Json PromptOf(const v1::GenerateRequest& request) {
+  switch (request.prompt_case()) {
+    case v1::GenerateRequest::kText:
+      return Cut(request.text());
+    case v1::GenerateRequest::kTokenIds: {
+      const auto& ids = request.token_ids().ids();
+      return Json(
+          std::vector<int>(ids.begin(), ids.begin() + std::min(ids.size(), kMaxLoggedText)));
+    }
+    case v1::GenerateRequest::kChat: {
+      Json messages = Json::array();
+      int left = kMaxLoggedText;
+      for (const v1::ChatMessage& message : request.chat().messages()) {
+        const std::string content = message.content().substr(0, static_cast<size_t>(left));
+        messages.push_back({{"role", message.role().substr(0, 64)}, {"content", content}});
+        // A message without text takes room in the line, too.
+        left -= static_cast<int>(content.size()) + 64;
+        if (left <= 0) break;
+      }
+      return messages;
+    }
+    case v1::GenerateRequest::PROMPT_NOT_SET:
+      break;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
-void RecordFinished(const ApiContext& api, const FinishedRequest& request) {
+std::optional<LoggedTexts> TextsToLog(const ApiContext& api, const v1::GenerateRequest& request) {
+  if (api.access_log == nullptr || !api.access_log->log_prompts()) return std::nullopt;
+  return LoggedTexts{request, {}};
+}
+
+void AddAnswer(const v1::GenerateResponse& response, LoggedTexts& texts) {
+  if (!response.has_delta()) return;
+  const auto choice = static_cast<size_t>(response.delta().choice());
+  if (choice >= kMaxLoggedAnswers) return;
+  if (texts.answers.size() <= choice) texts.answers.resize(choice + 1);
+  std::string& answer = texts.answers[choice];
+  answer = Cut(answer + response.delta().text());
+}
+
+void RecordFinished(const ApiContext& api, const ArrivedCall& call,
+                    const FinishedRequest& request) {
   const absl::Time now = api.clock.Now();
-  const double seconds = absl::ToDoubleSeconds(now - request.start_time);
   const metrics::RequestMetrics& metrics = api.metrics;
-  metrics.requests_total(metrics::Method::kGenerate, request.status.code()).Increment();
-  metrics.requests_finished_total(ReasonOf(request)).Increment();
-  metrics.request_latency_seconds.Observe(seconds);
+  const auto reason = ReasonOf(request);
+  metrics.requests_total(call.method(), request.status.code()).Increment();
+  metrics.requests_finished_total(reason).Increment();
+  metrics.request_latency_seconds.Observe(absl::ToDoubleSeconds(now - request.start_time));
   metrics.request_prompt_tokens.Observe(request.prompt_tokens);
   metrics.request_generation_tokens.Observe(request.generated_tokens);
-  if (request.generated_tokens > 1 && request.first_token_time) {
-    metrics.request_time_per_output_token_seconds.Observe(
-        absl::ToDoubleSeconds(now - *request.first_token_time) / (request.generated_tokens - 1));
+  if (api.access_log == nullptr) return;
+  Json line = LineOf(api, call, request.start_time, request.status, request.id);
+  line["finish_reason"] = metrics::NameOf(reason);
+  line["prompt_tokens"] = request.prompt_tokens;
+  line["cached_prompt_tokens"] = request.cached_prompt_tokens;
+  line["generated_tokens"] = request.generated_tokens;
+  AddSeconds("queue_seconds", request.start_time, request.admitted_time, line);
+  AddSeconds("first_token_seconds", request.start_time, request.first_token_time, line);
+  if (request.texts) {
+    line["prompt"] = PromptOf(request.texts->request);
+    line["answers"] = request.texts->answers;
   }
-  base::Log().info(
-      "request id={} method=Generate prompt_tokens={} generated_tokens={} seconds={:.3f} status={}",
-      request.id, request.prompt_tokens, request.generated_tokens, seconds,
-      absl::StatusCodeToString(request.status.code()));
+  Write(api, line);
 }
 
-void RecordRefused(const ApiContext& api, absl::Time start_time, const std::string& id,
-                   const absl::Status& status) {
-  api.metrics.requests_total(metrics::Method::kGenerate, status.code()).Increment();
-  if (const auto reason = RejectionOf(api, status)) {
+void RecordRefused(const ApiContext& api, const ArrivedCall& call, absl::Time start_time,
+                   const std::string& id, const absl::Status& status) {
+  api.metrics.requests_total(call.method(), status.code()).Increment();
+  if (const auto reason = RejectionOf(api, call, status)) {
     api.metrics.admission_rejections_total(*reason).Increment();
   }
-  base::Log().info(
-      "request id={} method=Generate prompt_tokens=0 generated_tokens=0 seconds={:.3f} status={}",
-      id.empty() ? "-" : id, absl::ToDoubleSeconds(api.clock.Now() - start_time),
-      absl::StatusCodeToString(status.code()));
+  if (api.access_log != nullptr) Write(api, LineOf(api, call, start_time, status, id));
 }
 
-void RecordUnary(const ApiContext& api, metrics::Method method, absl::Time start_time,
-                 const absl::Status& status) {
-  api.metrics.requests_total(method, status.code()).Increment();
-  base::Log().debug("request method={} seconds={:.3f} status={}",
-                    metrics::kMethodNames[static_cast<size_t>(method)],
-                    absl::ToDoubleSeconds(api.clock.Now() - start_time),
-                    absl::StatusCodeToString(status.code()));
+void RecordUnary(const ApiContext& api, const ArrivedCall& call, const absl::Status& status) {
+  api.metrics.requests_total(call.method(), status.code()).Increment();
+  if (api.access_log != nullptr) Write(api, LineOf(api, call, call.start_time(), status, ""));
 }
 
 }  // namespace sluice::api

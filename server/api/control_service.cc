@@ -30,11 +30,25 @@ google::protobuf::Duration ToProto(absl::Duration duration) {
   return proto;
 }
 
+v1::ServerPhase ToProto(ModelSlot::Phase phase) {
+  switch (phase) {
+    case ModelSlot::Phase::kLoading:
+      return v1::SERVER_PHASE_LOADING;
+    case ModelSlot::Phase::kReady:
+      return v1::SERVER_PHASE_READY;
+    case ModelSlot::Phase::kDraining:
+      break;
+  }
+  return v1::SERVER_PHASE_DRAINING;
+}
+
 v1::GetServerInfoResponse ServerInfo(const ApiContext& api) {
   v1::GetServerInfoResponse response;
   response.set_version(api.facts.version);
   *response.mutable_start_time() = ToProto(api.facts.start_time);
-  response.set_ready(api.slot.phase() == ModelSlot::Phase::kReady);
+  const ModelSlot::Phase phase = api.slot.phase();
+  response.set_ready(phase == ModelSlot::Phase::kReady);
+  response.set_phase(ToProto(phase));
   response.set_num_threads(api.facts.num_threads);
   response.set_cpu(api.facts.cpu);
   response.set_isa(api.facts.isa);
@@ -50,10 +64,10 @@ v1::GetLoadResponse Load(const ServedModel& model) {
   response.set_max_waiting_requests(model.limits.max_waiting_requests);
   response.set_max_running_requests(model.limits.max_running_requests);
   response.set_total_kv_blocks(load.total_kv_blocks);
-  response.set_free_kv_blocks(load.free_kv_blocks);
+  // What a prefix is cached in is given away when it is needed.
+  response.set_free_kv_blocks(load.total_kv_blocks - load.used_kv_blocks());
   if (load.total_kv_blocks > 0) {
-    response.set_kv_cache_usage(1.0 -
-                                static_cast<double>(load.free_kv_blocks) / load.total_kv_blocks);
+    response.set_kv_cache_usage(static_cast<double>(load.used_kv_blocks()) / load.total_kv_blocks);
   }
   response.set_steps(load.steps);
   response.set_prompt_tokens(load.prompt_tokens);

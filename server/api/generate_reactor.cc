@@ -1,52 +1,26 @@
 #include "api/generate_reactor.h"
 
-#include <grpcpp/alarm.h>
-
 #include <algorithm>
-#include <chrono>
-#include <random>
+#include <iterator>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "api/call_record.h"
-#include "api/request_parser.h"
+#include "api/reactor_support.h"
 #include "api/status_mapping.h"
 #include "api/wire_message.h"
-#include "base/status_macros.h"
 
 namespace sluice::api {
-namespace {
-
-absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
-  const auto deadline = context.deadline();
-  if (deadline == std::chrono::system_clock::time_point::max()) return absl::InfiniteFuture();
-  return absl::FromChrono(deadline);
-}
-
-MadeUp MakeUp() {
-  thread_local std::mt19937_64 random{[] {
-    std::random_device device;
-    std::seed_seq seed{device(), device(), device(), device()};
-    return std::mt19937_64(seed);
-  }()};
-  return {absl::StrCat("request-", absl::Hex(random(), absl::kZeroPad16)), random()};
-}
-
-}  // namespace
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateReactor::Start(
     ApiContext& api, grpc::CallbackServerContext& context, const grpc::ByteBuffer& request) {
   std::shared_ptr<GenerateReactor> reactor(new GenerateReactor(api, context));
   reactor->self_ = reactor;
-  if (request.Length() <= kMaxInlineBytes) {
+  // What is refused for its caller is not even parsed.
+  if (request.Length() <= kMaxInlineBytes || !reactor->call_.admission().ok()) {
     reactor->Begin(request);
   } else if (!api.text_thread.Run([reactor, request] { reactor->Begin(request); })) {
-    {
-      base::MutexLock lock(reactor->mutex_);
-      reactor->begun_ = true;
-      reactor->end_ = TextThreadFull();
-    }
-    reactor->Advance();
+    auto refused = std::make_unique<LiveRequest>(api, reactor->call_);
+    refused->Refuse(TextThreadFull());
+    reactor->Continue(std::move(refused));
   }
   return reactor.get();
 }
@@ -54,65 +28,35 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateReactor::Start(
 GenerateReactor::GenerateReactor(ApiContext& api, grpc::CallbackServerContext& context)
     : api_(api),
       context_(context),
-      start_time_(api.clock.Now()),
-      deadline_(DeadlineOf(context)),
+      call_(api, metrics::Method::kGenerate, context),
       ticket_(std::in_place, api.active_calls) {}
 
 void GenerateReactor::Begin(const grpc::ByteBuffer& bytes) {
-  absl::Status status = Submit(bytes);
+  auto request = std::make_unique<LiveRequest>(api_, call_);
+  if (IsCancelled()) {
+    request->Refuse(LiveRequest::CancelledStatus(api_, call_.deadline()));
+  } else {
+    request->Submit([&bytes] { return Parse<v1::GenerateRequest>(bytes); },
+                    [weak = weak_from_this()] {
+                      if (auto self = weak.lock()) {
+                        RunOnGrpcThread([self = std::move(self)] { self->Advance(); });
+                      }
+                    });
+  }
+  Continue(std::move(request));
+}
+
+void GenerateReactor::Continue(std::unique_ptr<LiveRequest> request) {
   {
     base::MutexLock lock(mutex_);
-    begun_ = true;
-    submitted_ = status.ok();
-    if (!submitted_) end_ = std::move(status);
+    request_ = std::move(request);
   }
   Advance();
 }
 
-absl::Status GenerateReactor::Submit(const grpc::ByteBuffer& bytes) {
-  {
-    base::MutexLock lock(mutex_);
-    if (cancelled_) return CancelledStatus();
-  }
-  ASSIGN_OR_RETURN(model_, api_.slot.ForWork());
-  if (api_.active_calls.Overfull()) {
-    return WithRetryDelay(absl::ResourceExhaustedError("too many answers are open or unread"),
-                          model_->engine->RetryDelay());
-  }
-  ASSIGN_OR_RETURN(const auto wire, Parse<v1::GenerateRequest>(bytes));
-  ASSIGN_OR_RETURN(ParsedRequest parsed, ParseGenerate(wire, model_->facts, MakeUp()));
-  scheduler::Request& request = parsed.request;
-  request.deadline = deadline_;
-  request_id_ = request.id;
-  prompt_tokens_ = static_cast<int>(request.prompt.size());
-  stream_ = std::make_shared<scheduler::TokenStream>([weak = weak_from_this()] {
-    if (const auto self = weak.lock()) self->OnReadable();
-  });
-  {
-    base::MutexLock lock(mutex_);
-    answer_.emplace(*model_->facts.tokenizer,
-                    Answer::Options{request.id, prompt_tokens_, request.stop_token_ids,
-                                    std::move(parsed.stop_strings), parsed.skip_special_tokens});
-  }
-  absl::Status status = model_->engine->Submit(std::move(request), stream_);
-  if (absl::IsResourceExhausted(status)) {
-    return WithRetryDelay(std::move(status), model_->engine->RetryDelay());
-  }
-  if (absl::IsAlreadyExists(status)) {
-    return absl::AlreadyExistsError(
-        absl::StrCat("request_id: \"", request_id_, "\" waits or runs already"));
-  }
-  return status;
-}
-
-void GenerateReactor::OnReadable() {
-  // An alarm that is overdue is the way onto a thread of gRPC's; one due now would wait for the
-  // next millisecond. It is deleted by its own call, which is allowed: what runs is held by gRPC.
-  auto* alarm = new grpc::Alarm;
-  alarm->Set(std::chrono::system_clock::time_point(), [self = shared_from_this(), alarm](bool) {
-    delete alarm;
-    self->Advance();
-  });
+bool GenerateReactor::IsCancelled() {
+  base::MutexLock lock(mutex_);
+  return cancelled_;
 }
 
 void GenerateReactor::OnWriteDone(bool ok) {
@@ -140,19 +84,21 @@ void GenerateReactor::OnDone() {
 
 void GenerateReactor::Advance() {
   Move move;
-  bool cancel_in_engine;
+  const LiveRequest* cancel_in_engine = nullptr;
   grpc::Status status;
   {
     base::MutexLock lock(mutex_);
     move = Decide();
-    cancel_in_engine = TakeCancel();
+    if (request_ != nullptr && request_->TakeCancel()) cancel_in_engine = request_.get();
     if (move == Move::kFinish || move == Move::kWriteAndFinish) {
       finished_ = true;
-      Conclude();
-      status = ToGrpcStatus(*end_);
+      call_.Leave();
+      request_->Record();
+      AddRetryMetadata(*request_->end(), context_);
+      status = ToGrpcStatus(*request_->end());
     }
   }
-  if (cancel_in_engine) model_->engine->Cancel(request_id_, stream_.get()).IgnoreError();
+  if (cancel_in_engine != nullptr) cancel_in_engine->CancelInEngine();
   switch (move) {
     case Move::kNothing:
       return;
@@ -166,57 +112,20 @@ void GenerateReactor::Advance() {
 }
 
 GenerateReactor::Move GenerateReactor::Decide() {
-  if (!begun_ || write_in_flight_ || finished_) return Move::kNothing;
-  if (cancelled_) {
-    // Even if the answer is complete by now: its end has not been sent.
-    if (submitted_) end_ = CancelledStatus();
-    return Move::kFinish;
+  if (request_ == nullptr || finished_) return Move::kNothing;
+  if (cancelled_) request_->Abandon();
+  if (write_in_flight_) return Move::kNothing;
+  if (cancelled_) return Move::kFinish;
+  if (outbox_.empty()) {
+    auto messages = request_->Read();
+    std::move(messages.begin(), messages.end(), std::back_inserter(outbox_));
   }
-  if (!end_ && outbox_.empty()) Read();
-  if (outbox_.empty()) return end_ ? Move::kFinish : Move::kNothing;
+  if (outbox_.empty()) return request_->end() ? Move::kFinish : Move::kNothing;
   message_ = Serialize(outbox_.front());
   outbox_.pop_front();
-  if (outbox_.empty() && end_) return Move::kWriteAndFinish;
+  if (outbox_.empty() && request_->end()) return Move::kWriteAndFinish;
   write_in_flight_ = true;
   return Move::kWrite;
-}
-
-bool GenerateReactor::TakeCancel() {
-  if (!submitted_ || cancelled_in_engine_ || finished_ || !(cancelled_ || end_)) return false;
-  if (!answer_->engine_done()) Read();
-  cancelled_in_engine_ = !answer_->engine_done();
-  return cancelled_in_engine_;
-}
-
-void GenerateReactor::Read() {
-  auto messages = answer_->Consume(stream_->Take());
-  std::move(messages.begin(), messages.end(), std::back_inserter(outbox_));
-  if (!first_token_time_ && answer_->generated_tokens() > 0) first_token_time_ = api_.clock.Now();
-  if (answer_->end()) end_ = answer_->end();
-}
-
-absl::Status GenerateReactor::CancelledStatus() const {
-  if (api_.clock.Now() >= deadline_) {
-    return absl::DeadlineExceededError("the call's deadline has passed");
-  }
-  return absl::CancelledError("the client has cancelled the call");
-}
-
-void GenerateReactor::Conclude() {
-  if (submitted_) {
-    RecordFinished(api_, {request_id_, prompt_tokens_, answer_->generated_tokens(), start_time_,
-                          first_token_time_, answer_->reason(), *end_});
-    return;
-  }
-  RecordRefused(api_, start_time_, request_id_, *end_);
-  if (const auto delay = RetryDelayOf(*end_)) {
-    // For gRPC clients, which read the first, and for Envoy, which reads the second.
-    context_.AddTrailingMetadata("grpc-retry-pushback-ms",
-                                 absl::StrCat(absl::ToInt64Milliseconds(*delay)));
-    context_.AddTrailingMetadata(
-        "retry-after", absl::StrCat(std::max<int64_t>(
-                           1, absl::ToInt64Seconds(absl::Ceil(*delay, absl::Seconds(1))))));
-  }
 }
 
 }  // namespace sluice::api

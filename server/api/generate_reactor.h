@@ -12,14 +12,10 @@
 #include <deque>
 #include <memory>
 #include <optional>
-#include <string>
 
-#include "absl/status/status.h"
-#include "absl/time/time.h"
-#include "api/answer.h"
 #include "api/api_context.h"
+#include "api/live_request.h"
 #include "base/mutex.h"
-#include "scheduler/token_stream.h"
 
 namespace sluice::api {
 
@@ -41,54 +37,34 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   // Parses the request and submits it to the engine; refuses it otherwise.
   void Begin(const grpc::ByteBuffer& bytes);
-  absl::Status Submit(const grpc::ByteBuffer& bytes);
-
-  // Called by the engine thread: has Advance called by a thread of gRPC's.
-  void OnReadable();
+  // Takes over a request that was submitted or refused.
+  void Continue(std::unique_ptr<LiveRequest> request);
+  bool IsCancelled();
   void Advance();
 
   enum class Move { kNothing, kWrite, kWriteAndFinish, kFinish };
   Move Decide() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Fills the outbox from the stream.
-  void Read() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Whether the engine is still at work for a client that is gone or has its answer; true once.
-  bool TakeCancel() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status CancelledStatus() const;
-  // Metrics, log and, if the request was refused, trailing metadata: the last before Finish.
-  void Conclude() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   ApiContext& api_;
   // Valid until Finish.
   grpc::CallbackServerContext& context_;
-  const absl::Time start_time_;
-  const absl::Time deadline_;
+  ArrivedCall call_;
   std::optional<ActiveCalls::Ticket> ticket_;
   // Keeps this alive for gRPC.
   std::shared_ptr<GenerateReactor> self_;
   // The message in flight.
   grpc::ByteBuffer message_;
-  // Set before the request is submitted, then constant.
-  const ServedModel* model_ = nullptr;
-  std::string request_id_;
-  int prompt_tokens_ = 0;
-  std::shared_ptr<scheduler::TokenStream> stream_;
 
   base::Mutex mutex_;
-  std::optional<Answer> answer_ ABSL_GUARDED_BY(mutex_);
-  std::optional<absl::Time> first_token_time_ ABSL_GUARDED_BY(mutex_);
+  // Null until it was submitted or refused. Nothing happens before.
+  std::unique_ptr<LiveRequest> request_ ABSL_GUARDED_BY(mutex_);
   std::deque<v1::GenerateResponse> outbox_ ABSL_GUARDED_BY(mutex_);
-  // Begin is through: the request was submitted or refused. Nothing happens before.
-  bool begun_ ABSL_GUARDED_BY(mutex_) = false;
-  bool submitted_ ABSL_GUARDED_BY(mutex_) = false;
-  bool cancelled_in_engine_ ABSL_GUARDED_BY(mutex_) = false;
   // StartWrite was called, OnWriteDone not yet. No other write may be started.
   bool write_in_flight_ ABSL_GUARDED_BY(mutex_) = false;
   // The client is gone: nothing more is written.
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   // Finish or StartWriteAndFinish was called. Nothing may follow.
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
-  // With what to finish: a refusal, or the answer's end.
-  std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace sluice::api

@@ -6,12 +6,18 @@
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
+#include <unistd.h>
 
 #include <mutex>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "api/library_logs.h"
+#include "api/stranger_guard.h"
+#include "api/unix_socket.h"
+#include "base/status_macros.h"
 #include "grpc/health/v1/health.pb.h"
 
 namespace sluice::api {
@@ -19,11 +25,8 @@ namespace {
 
 // Threads of gRPC's synchronous services, of which reflection is the only one.
 constexpr int kMaxSynchronousThreads = 8;
-// A connection that is silent for this long is asked whether it is still there; without an answer
-// its calls are cancelled, and their requests freed.
-constexpr int kKeepaliveTimeMs = 30'000;
-constexpr int kKeepaliveTimeoutMs = 20'000;
-// Clients may ask the same this often; gRPC's default of five minutes cuts off those that do.
+// Clients may ask whether we are there this often; gRPC's default of five minutes cuts off those
+// that do.
 constexpr int kMinPingIntervalMs = 5'000;
 
 // What takes effect for the whole process.
@@ -38,6 +41,10 @@ void InitOnce() {
   });
 }
 
+int Milliseconds(absl::Duration duration) {
+  return static_cast<int>(absl::ToInt64Milliseconds(duration));
+}
+
 void Configure(const GrpcLimits& limits, grpc::ServerBuilder& builder) {
   grpc::ResourceQuota quota("sluice");
   quota.SetMaxThreads(kMaxSynchronousThreads);
@@ -47,37 +54,73 @@ void Configure(const GrpcLimits& limits, grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, limits.max_concurrent_streams);
   // Two servers on one port would share its connections.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, limits.max_metadata_bytes);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(limits.keepalive_time));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(limits.keepalive_timeout));
+  // By default gRPC stops asking after two times without an answer's data between: a request may
+  // wait for longer than that.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kMinPingIntervalMs);
 }
 
+void Guard(const Authenticator& authenticator, grpc::ServerBuilder& builder) {
+  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> guards;
+  guards.push_back(std::make_unique<StrangerGuard>(
+      authenticator,
+      std::vector<std::string>{"grpc.health.v1.Health", v1::Generation::service_full_name(),
+                               v1::Control::service_full_name(),
+                               inference::GRPCInferenceService::service_full_name()}));
+  builder.experimental().SetInterceptorCreators(std::move(guards));
+}
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& address,
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcPorts& ports,
                                                               const GrpcLimits& limits,
                                                               ApiContext& api) {
   InitOnce();
   std::unique_ptr<GrpcServer> server(new GrpcServer(api));
   grpc::ServerBuilder builder;
   Configure(limits, builder);
-  int port = 0;
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+  if (api.authenticator != nullptr) Guard(*api.authenticator, builder);
+  std::vector<int> bound(ports.addresses.size(), 0);
+  for (size_t i = 0; i < ports.addresses.size(); ++i) {
+    const std::string& address = ports.addresses[i];
+    if (const std::string path = SocketPathOf(address); !path.empty()) {
+      RETURN_IF_ERROR(ClearSocketPath(path));
+      server->sockets_.push_back(path);
+    }
+    builder.AddListeningPort(
+        address, ports.tls != nullptr ? ports.tls->ForPort() : grpc::InsecureServerCredentials(),
+        &bound[i]);
+  }
   builder.RegisterService(&server->generation_);
   builder.RegisterService(&server->control_);
-  server->server_ = builder.BuildAndStart();
-  if (server->server_ == nullptr || port == 0) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", address, " for gRPC: the address is wrong or in use"));
+  builder.RegisterService(&server->kserve_);
+  {
+    const FileModeLimit mode(ports.socket_mode);
+    server->server_ = builder.BuildAndStart();
   }
-  server->address_ = absl::StrCat(address.substr(0, address.rfind(':')), ":", port);
+  std::vector<std::string> addresses;
+  for (size_t i = 0; i < ports.addresses.size(); ++i) {
+    const std::string& address = ports.addresses[i];
+    if (bound[i] == 0) {
+      return absl::UnavailableError(
+          absl::StrCat("cannot listen on ", address, " for gRPC: the address is wrong or in use"));
+    }
+    addresses.push_back(SocketPathOf(address).empty()
+                            ? absl::StrCat(address.substr(0, address.rfind(':')), ":", bound[i])
+                            : address);
+  }
+  if (server->server_ == nullptr) return absl::UnavailableError("gRPC cannot be served");
+  server->address_ = absl::StrJoin(addresses, ",");
   server->SetReady(false);
   return server;
 }
 
-GrpcServer::GrpcServer(ApiContext& api) : generation_(api), control_(api) {}
+GrpcServer::GrpcServer(ApiContext& api) : generation_(api), control_(api), kserve_(api) {}
 
 GrpcServer::~GrpcServer() { Shutdown(absl::ZeroDuration()); }
 
@@ -85,6 +128,11 @@ void GrpcServer::SetReady(bool ready) {
   grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
   health->SetServingStatus(v1::Generation::service_full_name(), ready);
   health->SetServingStatus(v1::Control::service_full_name(), ready);
+  health->SetServingStatus(inference::GRPCInferenceService::service_full_name(), ready);
+}
+
+void GrpcServer::RemoveSockets() {
+  for (const std::string& path : sockets_) unlink(path.c_str());
 }
 
 void GrpcServer::Shutdown(absl::Duration timeout) {

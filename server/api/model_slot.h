@@ -18,6 +18,8 @@ struct ServedModel {
   v1::GetModelInfoResponse info;
   scheduler::Engine* engine = nullptr;
   scheduler::EngineLimits limits;
+  // Whether requests may take what was computed for others; if not, all bypass the cache.
+  bool prefix_cache = true;
   const metrics::ExpertLoad* expert_load = nullptr;
 };
 

@@ -15,7 +15,8 @@ constexpr char kBadRequestUrl[] = "type.googleapis.com/google.rpc.BadRequest";
 constexpr char kRetryInfoUrl[] = "type.googleapis.com/google.rpc.RetryInfo";
 
 // gRPC peers accept 8 KiB of headers by default. The message is in them twice (plainly, percent
-// encoded, and in the details), so this leaves room even if every byte needs three.
+// encoded, and in the details, beside a field's name and its description), so this leaves room even
+// if every byte needs three.
 constexpr size_t kMaxMessageBytes = 1024;
 
 std::string CutMessage(absl::string_view message) {
@@ -33,7 +34,7 @@ std::string CutMessage(absl::string_view message) {
 absl::Status FieldError(absl::string_view field, absl::string_view description) {
   google::rpc::BadRequest bad_request;
   auto* violation = bad_request.add_field_violations();
-  violation->set_field(std::string(field));
+  violation->set_field(CutMessage(field));
   violation->set_description(CutMessage(description));
   absl::Status status = absl::InvalidArgumentError(absl::StrCat(field, ": ", description));
   status.SetPayload(kBadRequestUrl, absl::Cord(bad_request.SerializeAsString()));

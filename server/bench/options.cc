@@ -1,17 +1,16 @@
 #include "bench/options.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdint>
-#include <utility>
+#include <map>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/status_macros.h"
 #include "bench/formats.h"
+#include "config/command_line.h"
 #include "config/values.h"
-#include "config/version.h"
 
 namespace sluice::bench {
 namespace {
@@ -20,12 +19,12 @@ namespace {
 constexpr int64_t kMaxTokens = int64_t{1} << 24;
 constexpr int64_t kMaxBatch = 4096;
 
-absl::Status Named(const char* flag, const std::string& text, const absl::Status& status) {
+absl::Status Named(const std::string& flag, const std::string& text, const absl::Status& status) {
   return absl::InvalidArgumentError(
       absl::StrCat(flag, " ", status.message(), ", not \"", text, "\""));
 }
 
-absl::StatusOr<int> ParseNumber(const char* flag, const std::string& text, int64_t least,
+absl::StatusOr<int> ParseNumber(const std::string& flag, const std::string& text, int64_t least,
                                 int64_t most) {
   const absl::StatusOr<int64_t> value = config::ParseInt(text, least, most);
   if (!value.ok()) return Named(flag, text, value.status());
@@ -33,7 +32,7 @@ absl::StatusOr<int> ParseNumber(const char* flag, const std::string& text, int64
 }
 
 // Numbers with commas between them.
-absl::StatusOr<std::vector<int>> ParseNumbers(const char* flag, const std::string& text,
+absl::StatusOr<std::vector<int>> ParseNumbers(const std::string& flag, const std::string& text,
                                               int64_t least, int64_t most) {
   std::vector<int> numbers;
   for (const absl::string_view part : absl::StrSplit(text, ',')) {
@@ -43,81 +42,88 @@ absl::StatusOr<std::vector<int>> ParseNumbers(const char* flag, const std::strin
   return numbers;
 }
 
+constexpr config::ProgramSpec kProgram = {
+    .name = "sluice-bench",
+    .purpose = "Measures the speed of a model, without scheduler and network."};
+
+constexpr config::FlagSpec kFlags[] = {
+    {"model", "DIR", "", "Folder of the checkpoint (required)"},
+    {"weights", "FORMAT", "auto",
+     "Format of the weights, as the server's; auto is the best that the processor has kernels for"},
+    {"threads", "N", "0",
+     "Threads that compute; 0 is one for each physical core that the process may use"},
+    {"prompt", "N", "512", "Tokens of the prompt whose prefill is measured"},
+    {"generate", "N", "64", "Tokens that each sequence of a decode measurement generates"},
+    {"batch", "N,...", "1,8,32", "Sequences that generate at once, one measurement each"},
+    {"context", "N,...", "0",
+     "Tokens in the KV cache when a measurement begins, one set of measurements each"},
+    {"context_batch", "N,...", "", "In place of --batch at contexts above 0; empty is the same"},
+    {"rounds", "N", "3", "How often everything is measured; medians are printed"},
+    {"interactive", nullptr, "",
+     "Measure a round for each line of standard input, over the contexts on it, and print a line "
+     "of JSON"},
+    {"quality", nullptr, "",
+     "Instead of speed, compare each format's next-token distributions with f32's"},
+    {"texts", "FILE", "",
+     "Conversations for --quality, as in models/demo/heldout.jsonl; by default golden.json and "
+     "heldout.jsonl in the checkpoint's folder"},
+    {"json", nullptr, "", "Print JSON instead of a table"},
+};
+
+// The values of kFlags: what was given, otherwise the default.
+class Values {
+ public:
+  explicit Values(const config::CommandLine& line) {
+    for (const config::FlagSpec& flag : kFlags) values_[flag.name] = flag.default_value;
+    for (const auto& [name, value] : line.values) values_[name] = value;
+  }
+
+  const std::string& Text(const char* flag) const { return values_.at(flag); }
+  bool IsOn(const char* flag) const { return !Text(flag).empty(); }
+  absl::StatusOr<int> Number(const char* flag, int64_t least, int64_t most) const {
+    return ParseNumber(absl::StrCat("--", flag), Text(flag), least, most);
+  }
+  absl::StatusOr<std::vector<int>> Numbers(const char* flag, int64_t least, int64_t most) const {
+    return ParseNumbers(absl::StrCat("--", flag), Text(flag), least, most);
+  }
+
+ private:
+  std::map<std::string, std::string> values_;
+};
+
 }  // namespace
 
 absl::StatusOr<ParsedOptions> ParseOptions(int argc, const char* const* argv) {
-  std::string threads = "0";
-  std::string prompt = "512";
-  std::string generate = "64";
-  std::string batch = "1,8,32";
-  std::string context = "0";
-  std::string context_batch;
-  std::string rounds = "3";
+  ASSIGN_OR_RETURN(const config::CommandLine line,
+                   config::ParseCommandLine(kProgram, kFlags, argc, argv));
   ParsedOptions parsed;
-  CLI::App app("Measures the speed of a model, without scheduler and network.", "sluice-bench");
-  app.set_help_flag("--help", "Print this text and exit");
-  app.set_version_flag("--version", absl::StrCat("sluice-bench ", std::string(config::Version())),
-                       "Print the version and exit");
-  app.get_formatter()->column_width(36);
-  app.allow_extras();
-  const auto add = [&](const char* flag, const char* value, std::string& text, const char* help) {
-    app.add_option(flag, text, help)->type_name(value)->default_str(text);
-  };
-  add("--model", "DIR", parsed.options.model, "Folder of the checkpoint (required)");
-  add("--weights", "FORMAT", parsed.options.weights,
-      "Format of the weights, as the server's; auto is the best that the processor has kernels "
-      "for");
-  add("--threads", "N", threads,
-      "Threads that compute; 0 is one for each physical core that the process may use");
-  add("--prompt", "N", prompt, "Tokens of the prompt whose prefill is measured");
-  add("--generate", "N", generate, "Tokens that each sequence of a decode measurement generates");
-  add("--batch", "N,...", batch, "Sequences that generate at once, one measurement each");
-  add("--context", "N,...", context,
-      "Tokens in the KV cache when a measurement begins, one set of measurements each");
-  add("--context_batch", "N,...", context_batch,
-      "In place of --batch at contexts above 0; empty is the same");
-  add("--rounds", "N", rounds, "How often everything is measured; medians are printed");
-  app.add_flag(
-      "--interactive", parsed.options.interactive,
-      "Measure a round for each line of standard input, over the contexts on it, and print "
-      "a line of JSON");
-  app.add_flag("--quality", parsed.options.quality,
-               "Instead of speed, compare each format's next-token distributions with f32's");
-  add("--texts", "FILE", parsed.options.texts,
-      "Conversations for --quality, as in models/demo/heldout.jsonl; by default golden.json and "
-      "heldout.jsonl in the checkpoint's folder");
-  app.add_flag("--json", parsed.options.json, "Print JSON instead of a table");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp&) {
-    parsed.text = app.help();
+  if (!line.text.empty()) {
+    parsed.text = line.text;
     return parsed;
-  } catch (const CLI::CallForVersion& version) {
-    parsed.text = absl::StrCat(version.what(), "\n");
-    return parsed;
-  } catch (const CLI::Error& error) {
-    return absl::InvalidArgumentError(error.what());
   }
-  for (const std::string& argument : app.remaining()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("there is no flag or argument ", argument, " (see --help)"));
-  }
+  const Values values(line);
   BenchOptions& options = parsed.options;
+  options.model = values.Text("model");
+  options.weights = values.Text("weights");
+  options.texts = values.Text("texts");
+  options.interactive = values.IsOn("interactive");
+  options.quality = values.IsOn("quality");
+  options.json = values.IsOn("json");
   if (options.model.empty()) return absl::InvalidArgumentError("--model is needed (see --help)");
   if (options.weights != "auto") {
     const absl::Status format = FindFormat(options.weights).status();
     if (!format.ok()) return Named("--weights", options.weights, format);
   }
-  ASSIGN_OR_RETURN(options.threads, ParseNumber("--threads", threads, 0, 1024));
-  ASSIGN_OR_RETURN(options.workload.prompt, ParseNumber("--prompt", prompt, 1, kMaxTokens));
-  ASSIGN_OR_RETURN(options.workload.generate, ParseNumber("--generate", generate, 1, kMaxTokens));
-  ASSIGN_OR_RETURN(options.workload.batches, ParseNumbers("--batch", batch, 1, kMaxBatch));
-  ASSIGN_OR_RETURN(options.workload.contexts, ParseNumbers("--context", context, 0, kMaxTokens));
-  if (!context_batch.empty()) {
-    ASSIGN_OR_RETURN(options.workload.context_batches,
-                     ParseNumbers("--context_batch", context_batch, 1, kMaxBatch));
+  Workload& workload = options.workload;
+  ASSIGN_OR_RETURN(options.threads, values.Number("threads", 0, 1024));
+  ASSIGN_OR_RETURN(workload.prompt, values.Number("prompt", 1, kMaxTokens));
+  ASSIGN_OR_RETURN(workload.generate, values.Number("generate", 1, kMaxTokens));
+  ASSIGN_OR_RETURN(workload.batches, values.Numbers("batch", 1, kMaxBatch));
+  ASSIGN_OR_RETURN(workload.contexts, values.Numbers("context", 0, kMaxTokens));
+  if (values.IsOn("context_batch")) {
+    ASSIGN_OR_RETURN(workload.context_batches, values.Numbers("context_batch", 1, kMaxBatch));
   }
-  ASSIGN_OR_RETURN(options.rounds, ParseNumber("--rounds", rounds, 1, 1000));
+  ASSIGN_OR_RETURN(options.rounds, values.Number("rounds", 1, 1000));
   return parsed;
 }
 

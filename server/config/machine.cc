@@ -94,6 +94,13 @@ int64_t AvailableMemoryBytes(const std::string& root) {
   return available;
 }
 
+int64_t AutoKvCacheBytes(const MemoryNeed& need, int64_t available_bytes,
+                         int64_t most_useful_bytes) {
+  if (available_bytes == kUnknown) return 0;
+  const int64_t left = std::max<int64_t>(0, available_bytes - need.weights - need.scratch);
+  return std::min(left / 2, most_useful_bytes);
+}
+
 absl::Status CheckMemory(const MemoryNeed& need, int64_t available_bytes) {
   const int64_t sum = need.weights + need.kv_cache + need.scratch;
   if (sum <= available_bytes) return absl::OkStatus();

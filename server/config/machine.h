@@ -32,6 +32,13 @@ struct MemoryNeed {
   int64_t scratch = 0;
 };
 
+// How large a KV cache --kv_cache_bytes=auto is: half of what weights and scratch leave of
+// `available_bytes`, but no more than `most_useful_bytes`; the other half is for the page cache,
+// for gRPC and for whatever else runs in the container. `need.kv_cache` does not count. 0 if
+// nothing is left, or nothing is known of the memory.
+int64_t AutoKvCacheBytes(const MemoryNeed& need, int64_t available_bytes,
+                         int64_t most_useful_bytes);
+
 // RESOURCE_EXHAUSTED if the need is more than what is available; the message names all of it, and
 // the flags that help.
 absl::Status CheckMemory(const MemoryNeed& need, int64_t available_bytes);

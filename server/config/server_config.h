@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,24 +38,45 @@ struct ServerConfig {
   std::string model;
   // The name under which it is served; empty: the folder's (see ServedModelName).
   std::string model_name;
-  // HOST:PORT; port 0 picks a free one. metrics_listen may be empty: no metrics page.
-  std::string listen = "127.0.0.1:50051";
-  std::string metrics_listen = "127.0.0.1:9090";
   WeightsFormat weights = WeightsFormat::kAuto;
   // Threads that compute; 0: as many as physical cores that the process may use.
   int threads = 0;
-  int64_t kv_cache_bytes = int64_t{1} << 30;
+  // Absent: a share of the memory that there is (see AutoKvCacheBytes).
+  std::optional<int64_t> kv_cache_bytes = int64_t{1} << 30;
   KvCacheDtype kv_cache_dtype = KvCacheDtype::kAuto;
+  bool prefix_cache = true;
   int max_running_requests = 64;
   int max_waiting_requests = 256;
+  int64_t max_waiting_tokens = 262144;
   int max_active_requests = 1024;
+  absl::Duration priority_ageing = absl::Seconds(10);
   int max_step_tokens = 512;
   // Prompt and answer together, in tokens; 0: the model's.
   int64_t max_context = 0;
   int default_max_tokens = 256;
-  int max_message_bytes = 4 << 20;
-  int max_concurrent_streams = 1024;
   ExpertMetrics expert_metrics = ExpertMetrics::kPerExpert;
+
+  // Each HOST:PORT, where port 0 picks a free one, or unix:/path.
+  std::vector<std::string> listen = {"127.0.0.1:50051"};
+  // Of Unix sockets, as chmod takes it.
+  int socket_mode = 0660;
+  // Empty: no metrics page.
+  std::string metrics_listen = "127.0.0.1:9090";
+  // Files; all empty: no TLS.
+  std::string tls_cert;
+  std::string tls_key;
+  std::string tls_client_ca;
+  // A file; empty: everybody may call.
+  std::string auth_tokens;
+  int max_message_bytes = 4 << 20;
+  int max_metadata_bytes = 16 << 10;
+  int max_concurrent_streams = 1024;
+  int64_t grpc_memory_bytes = int64_t{1} << 30;
+  absl::Duration keepalive_time = absl::Seconds(30);
+  absl::Duration keepalive_timeout = absl::Seconds(20);
+  // "stderr", "off" or a file.
+  std::string access_log = "stderr";
+  bool log_prompts = false;
   // As base::InitLog takes it.
   std::string log_level = "info";
   absl::Duration drain_timeout = absl::Seconds(30);

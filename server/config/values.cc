@@ -1,11 +1,17 @@
 #include "config/values.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/un.h>
+
 #include <array>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "base/status_macros.h"
 
 namespace sluice::config {
 namespace {
@@ -77,6 +83,48 @@ absl::StatusOr<std::string> ParseAddress(absl::string_view text) {
     return absl::InvalidArgumentError(kForm);
   }
   return std::string(text);
+}
+
+absl::StatusOr<std::string> ParseIpAddress(absl::string_view text) {
+  ASSIGN_OR_RETURN(std::string address, ParseAddress(text));
+  std::string host = address.substr(0, address.rfind(':'));
+  const bool in_brackets = host.front() == '[';
+  if (in_brackets) host = host.substr(1, host.size() - 2);
+  in6_addr parsed;
+  if (host != "localhost" &&
+      inet_pton(in_brackets ? AF_INET6 : AF_INET, host.c_str(), &parsed) != 1) {
+    return absl::InvalidArgumentError(
+        "must have an IP address or localhost before the port, such as 127.0.0.1:9090, "
+        "0.0.0.0:9090 or [::]:9090: names are not resolved here");
+  }
+  return address;
+}
+
+absl::StatusOr<std::string> ParseSocketPath(absl::string_view text) {
+  // What fits into sockaddr_un with its end.
+  constexpr size_t kMaxBytes = sizeof(sockaddr_un::sun_path) - 1;
+  absl::string_view path = text;
+  if (!absl::ConsumePrefix(&path, "unix:") || !absl::StartsWith(path, "/") ||
+      path.size() > kMaxBytes || absl::EndsWith(path, "/")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("must be unix:/path with an absolute path of at most ", kMaxBytes, " bytes"));
+  }
+  return std::string(text);
+}
+
+absl::StatusOr<int> ParseFileMode(absl::string_view text) {
+  absl::string_view digits = text;
+  if (digits.size() == 4) absl::ConsumePrefix(&digits, "0");
+  if (digits.size() != 3 || digits.find_first_not_of("01234567") != absl::string_view::npos) {
+    return absl::InvalidArgumentError("must be three octal digits, such as 0660");
+  }
+  return (digits[0] - '0') << 6 | (digits[1] - '0') << 3 | (digits[2] - '0');
+}
+
+absl::StatusOr<bool> ParseBool(absl::string_view text) {
+  if (text == "true") return true;
+  if (text == "false") return false;
+  return absl::InvalidArgumentError("must be true or false");
 }
 
 absl::StatusOr<WeightsFormat> ParseWeightsFormat(absl::string_view text) {

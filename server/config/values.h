@@ -24,6 +24,18 @@ std::string FormatBytes(int64_t bytes);
 // HOST:PORT; an IPv6 address stands in brackets.
 absl::StatusOr<std::string> ParseAddress(absl::string_view text);
 
+// HOST:PORT where HOST is an IP address or localhost: for those who resolve no names.
+absl::StatusOr<std::string> ParseIpAddress(absl::string_view text);
+
+// unix:/path, absolute and short enough for a socket.
+absl::StatusOr<std::string> ParseSocketPath(absl::string_view text);
+
+// Three octal digits, with or without a 0 before them.
+absl::StatusOr<int> ParseFileMode(absl::string_view text);
+
+// "true" or "false".
+absl::StatusOr<bool> ParseBool(absl::string_view text);
+
 // "auto", "f32", "bf16", "int8" or "int4".
 absl::StatusOr<WeightsFormat> ParseWeightsFormat(absl::string_view text);
 

@@ -67,6 +67,7 @@ class CpuModelRunner : public ModelRunner {
   int max_step_tokens() const override { return options_.max_step_tokens; }
   int max_step_sequences() const override { return options_.max_step_sequences; }
   absl::Span<const SequenceResult> Run(absl::Span<const SequenceStep> batch) override;
+  void CopyBlock(BlockId from, BlockId to) override { cache_.CopyBlock(from, to); }
   ExpertStepLoad expert_load() const override { return transformer_->expert_load(); }
 
  private:

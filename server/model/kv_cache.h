@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -60,6 +61,12 @@ class KvCache {
             .block_stride = shape_.block_bytes(),
             .head_dim = shape_.head_dim,
             .format = shape_.format};
+  }
+
+  // Copies one block, of all layers.
+  void CopyBlock(BlockId from, BlockId to) {
+    std::memcpy(memory_.data() + to * shape_.block_bytes(),
+                memory_.data() + from * shape_.block_bytes(), shape_.block_bytes());
   }
 
  private:

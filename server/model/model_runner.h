@@ -18,13 +18,23 @@ using BlockId = int32_t;
 // Positions that one KV block holds, of every layer.
 inline constexpr int kKvBlockTokens = 16;
 
-// How a token is drawn. Filters apply in this order: temperature, top_k, top_p, min_p.
-// REQUIRES: the ranges in the comments.
+// How a token is drawn. First the logits are changed: logit_bias, repetition_penalty, then
+// presence_penalty and frequency_penalty. Then filters apply in this order: temperature, top_k,
+// top_p, min_p, typical_p. REQUIRES: the ranges in the comments.
 struct SamplingParams {
+  // Added to the logits of these tokens; no token twice.
+  std::vector<std::pair<TokenId, float>> logit_bias;
+  // Divides the positive logits of tokens that the prompt or the answer has, multiplies the
+  // negative ones (Keskar et al., "CTRL", 2019); above 0, 1: none.
+  float repetition_penalty = 1;
+  // Taken off the logits of tokens that the answer has: once, and for each time.
+  float presence_penalty = 0;
+  float frequency_penalty = 0;
   float temperature = 0;  // 0: the most probable token, ties to the lowest id; otherwise above 0
   int top_k = 0;          // 0: all
   float top_p = 1;        // (0, 1]
   float min_p = 0;        // [0, 1]
+  float typical_p = 1;    // (0, 1]; Meister et al., "Locally Typical Sampling", 2022
   // A token is drawn with a counter-based generator keyed by (seed, position), so it does not
   // depend on the batch.
   uint64_t seed = 0;
@@ -51,6 +61,12 @@ struct SequenceStep {
   // Null: no token is wanted (the prompt goes on in a later step). Otherwise one is drawn after the
   // last of `tokens`.
   const SamplingParams* sampling = nullptr;
+  // All tokens of the sequence so far, `tokens` the last of them: its prompt, then its answer. Set
+  // if `sampling` is.
+  absl::Span<const TokenId> history;
+  int64_t num_prompt_tokens = 0;
+  // Tokens that must not be drawn; never all of them.
+  absl::Span<const TokenId> suppressed;
   // Report log-probabilities of the drawn token, and this many of the most probable ones.
   std::optional<int> logprobs;
   // Prompt log-probabilities: targets[i] is the token that follows tokens[i]; at most tokens.size()
@@ -95,6 +111,9 @@ class ModelRunner {
   // Runs one step. results()[i] belongs to batch[i]. The span is valid until the next Run.
   // REQUIRES: the batch keeps to the limits above; sequences share no block that is written.
   virtual absl::Span<const SequenceResult> Run(absl::Span<const SequenceStep> batch) = 0;
+
+  // Copies the keys and values of all positions of a block to another.
+  virtual void CopyBlock(BlockId from, BlockId to) = 0;
 
   // What the experts did in the last Run.
   virtual ExpertStepLoad expert_load() const = 0;

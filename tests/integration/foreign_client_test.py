@@ -111,7 +111,13 @@ class DiscoveryTest(ForeignClientTest):
     def test_reflection_lists_the_services(self):
         answer = self.ask(list_services="*")
         names = {service.name for service in answer.list_services_response.service}
-        self.assertLessEqual({"sluice.v1.Generation", "sluice.v1.Control", "grpc.health.v1.Health"}, names)
+        expected = {
+            "sluice.v1.Generation",
+            "sluice.v1.Control",
+            "inference.GRPCInferenceService",
+            "grpc.health.v1.Health",
+        }
+        self.assertLessEqual(expected, names)
 
     def test_reflection_describes_the_services(self):
         expected = {
@@ -134,7 +140,7 @@ class DiscoveryTest(ForeignClientTest):
             self.assertLessEqual(methods, found[service])
 
     def test_health_knows_the_services(self):
-        for service in ("", "sluice.v1.Generation", "sluice.v1.Control"):
+        for service in ("", "sluice.v1.Generation", "sluice.v1.Control", "inference.GRPCInferenceService"):
             response = server.health.Check(health_pb2.HealthCheckRequest(service=service))
             self.assertEqual(response.status, health_pb2.HealthCheckResponse.SERVING, service)
         with self.assertRaises(grpc.RpcError) as raised:

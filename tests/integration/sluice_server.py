@@ -65,26 +65,44 @@ from sluice.v1 import generation_pb2  # noqa: E402
 from sluice.v1 import generation_pb2_grpc  # noqa: E402
 
 
-class SluiceServer:
-    """A server on free ports, ready to work once constructed; stop() ends it."""
+def failure_of_start(*flags):
+    """What a server says that refuses to start."""
+    result = subprocess.run(
+        [os.environ["SLUICE_SERVER"], "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0", *flags],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if result.returncode != 1:
+        raise AssertionError(f"exit code {result.returncode}:\n{result.stderr}")
+    return result.stderr.splitlines()[-1]
 
-    def __init__(self, *flags):
+
+class SluiceServer:
+    """A server on free ports, ready to work once constructed; stop() ends it.
+
+    `credentials`: of a channel, for a server that talks TLS. `flags` may have a --listen of their own: then the first
+    of its addresses is talked to.
+    """
+
+    def __init__(self, *flags, credentials=None):
         self._process = subprocess.Popen(
             [os.environ["SLUICE_SERVER"], "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0", *flags],
             stderr=subprocess.PIPE,
             text=True,
         )
         self.log = []
+        self._log_changed = threading.Condition()
+        self._log_ended = False
         self._addresses = queue.Queue()
         self._reader = threading.Thread(target=self._read_log)
         self._reader.start()
         addresses = self._addresses.get()
         if addresses is None:
-            self._reader.join()
-            self._process.wait()
+            self.wait()
             raise RuntimeError("the server ended:\n" + "".join(self.log))
         self.grpc_address, self.metrics_address = addresses
-        self.channel = grpc.insecure_channel(self.grpc_address)
+        self.channel = self.connect(credentials)
         self.generation = generation_pb2_grpc.GenerationStub(self.channel)
         self.control = control_pb2_grpc.ControlStub(self.channel)
         self.health = health_pb2_grpc.HealthStub(self.channel)
@@ -93,11 +111,48 @@ class SluiceServer:
     def _read_log(self):
         """Never lets the pipe fill up; the end of the log counts as an answer to who waits for addresses."""
         for line in self._process.stderr:
-            self.log.append(line)
+            with self._log_changed:
+                self.log.append(line)
+                self._log_changed.notify_all()
             match = re.search(r"listening grpc=(\S+) metrics=(\S+)", line)
             if match:
                 self._addresses.put(match.groups())
         self._addresses.put(None)
+        with self._log_changed:
+            self._log_ended = True
+            self._log_changed.notify_all()
+
+    def await_log(self, text):
+        """Waits for a line of the log that has `text` in it."""
+        seen = 0
+        with self._log_changed:
+            while True:
+                for line in self.log[seen:]:
+                    if text in line:
+                        return line
+                seen = len(self.log)
+                if self._log_ended:
+                    raise RuntimeError(f"the server ended without '{text}':\n" + "".join(self.log))
+                self._log_changed.wait()
+
+    def connect(self, credentials=None, options=()):
+        """A channel of its own to the server."""
+        address = self.grpc_address.split(",")[0]
+        # gRPC shares connections between channels, unless they are kept apart.
+        options = (("grpc.use_local_subchannel_pool", 1), *options)
+        if credentials is None:
+            return grpc.insecure_channel(address, options)
+        return grpc.secure_channel(address, credentials, options)
+
+    def signal(self, number):
+        self._process.send_signal(number)
+
+    def wait(self):
+        """Its exit code, once it ends."""
+        exit_code = self._process.wait()
+        self._reader.join()
+        self._process.stderr.close()
+        return exit_code
 
     def _wait_until_ready(self):
         request = health_pb2.HealthCheckRequest(service="sluice.v1.Generation")
@@ -114,10 +169,7 @@ class SluiceServer:
         """Ends the server as an operator would and returns its exit code."""
         self.channel.close()
         self._process.terminate()
-        exit_code = self._process.wait()
-        self._reader.join()
-        self._process.stderr.close()
-        return exit_code
+        return self.wait()
 
     def expert_tokens(self):
         """Tokens per [layer, expert] so far, from GetExpertLoad."""

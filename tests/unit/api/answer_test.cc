@@ -28,7 +28,7 @@ constexpr auto kLength = scheduler::FinishReason::kLength;
 
 std::vector<StreamEvent> Tokens(const std::vector<TokenId>& ids) {
   std::vector<StreamEvent> events;
-  for (const TokenId id : ids) events.push_back(TokenEvent{id, std::nullopt});
+  for (const TokenId id : ids) events.push_back(TokenEvent{.token = id});
   return events;
 }
 
@@ -71,7 +71,7 @@ TEST_F(AnswerTest, TokensThatAreThereTogetherMakeOneDelta) {
 
 TEST_F(AnswerTest, EndsWithReasonAndUsage) {
   Answer answer = Make();
-  const auto messages = answer.Consume(Tokens(Bytes("abc")) + FinishedEvent{kLength});
+  const auto messages = answer.Consume(Tokens(Bytes("abc")) + FinishedEvent{.reason = kLength});
   ASSERT_THAT(messages, SizeIs(2));
   EXPECT_EQ(messages[0].delta().text(), "abc");
   const v1::Finished& finished = messages[1].finished();
@@ -88,7 +88,7 @@ TEST_F(AnswerTest, AStopTokenIsReportedButNotInTheText) {
   for (const bool skip_special_tokens : {true, false}) {
     Answer answer = Make({}, skip_special_tokens);
     const auto messages =
-        answer.Consume(Tokens({'a', FakeTokenizer::kEos}) + FinishedEvent{kStopToken});
+        answer.Consume(Tokens({'a', FakeTokenizer::kEos}) + FinishedEvent{.reason = kStopToken});
     ASSERT_THAT(messages, SizeIs(2));
     EXPECT_EQ(messages[0].delta().text(), "a");
     EXPECT_THAT(messages[0].delta().token_ids(), ElementsAre('a', FakeTokenizer::kEos));
@@ -119,7 +119,7 @@ TEST_F(AnswerTest, HalfACharacterIsHeldBackAndReplacedAtTheEnd) {
   EXPECT_EQ(answer.Consume(Tokens({euro[1]}))[0].delta().text(), "");
   EXPECT_EQ(answer.Consume(Tokens({euro[2]}))[0].delta().text(), "€");
   EXPECT_EQ(answer.Consume(Tokens({euro[0]}))[0].delta().text(), "");
-  const auto messages = answer.Consume({FinishedEvent{kLength}});
+  const auto messages = answer.Consume({FinishedEvent{.reason = kLength}});
   ASSERT_THAT(messages, SizeIs(2));
   EXPECT_EQ(messages[0].delta().text(), "\uFFFD");
   EXPECT_THAT(messages[0].delta().token_ids(), SizeIs(0));
@@ -146,7 +146,8 @@ TEST_F(AnswerTest, AStopStringEndsTheAnswerBeforeItselfWhateverTheEngineStillSay
 TEST_F(AnswerTest, WhatMightHaveBecomeAStopStringIsReleasedAtTheEnd) {
   Answer answer = Make({"END"});
   EXPECT_EQ(answer.Consume(Tokens(Bytes("EN")))[0].delta().text(), "");
-  const auto messages = answer.Consume(Tokens({FakeTokenizer::kEos}) + FinishedEvent{kStopToken});
+  const auto messages =
+      answer.Consume(Tokens({FakeTokenizer::kEos}) + FinishedEvent{.reason = kStopToken});
   EXPECT_EQ(messages[0].delta().text(), "EN");
   EXPECT_EQ(messages[1].finished().stop_token_id(), FakeTokenizer::kEos);
 }
@@ -164,8 +165,9 @@ TEST_F(AnswerTest, LogprobsCarryTheTextOfEachTokenAlone) {
   Answer answer = Make();
   const model::TokenLogprob logprob{'a', -0.5f, {{'a', -0.5f}, {0xE2, -2}, {900, -3}}};
   const auto messages = answer.Consume(
-      {PromptLogprobsEvent{{{'p', -1.5f, {}}}}, TokenEvent{'a', logprob},
-       TokenEvent{FakeTokenizer::kEos, model::TokenLogprob{FakeTokenizer::kEos, -1, {}}}});
+      {PromptLogprobsEvent{{{'p', -1.5f, {}}}}, TokenEvent{.token = 'a', .logprob = logprob},
+       TokenEvent{.token = FakeTokenizer::kEos,
+                  .logprob = model::TokenLogprob{FakeTokenizer::kEos, -1, {}}}});
   ASSERT_THAT(messages, SizeIs(2));
   EXPECT_EQ(messages[0].prompt_logprobs().logprobs(0).text(), "p");
   EXPECT_EQ(messages[0].prompt_logprobs().logprobs(0).logprob(), -1.5f);
@@ -187,7 +189,7 @@ TEST_F(AnswerTest, MessagesStayBelowWhatClientsAccept) {
   for (int i = 0; i < 20; ++i) logprob.top.emplace_back('a', -1.0f);
   std::vector<StreamEvent> events = {
       PromptLogprobsEvent{std::vector<model::TokenLogprob>(2500, logprob)}};
-  for (int i = 0; i < 2500; ++i) events.push_back(TokenEvent{'a', logprob});
+  for (int i = 0; i < 2500; ++i) events.push_back(TokenEvent{.token = 'a', .logprob = logprob});
   int prompt_logprobs = 0;
   std::string text;
   for (const auto& message : answer.Consume(std::move(events))) {

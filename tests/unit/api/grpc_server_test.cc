@@ -253,7 +253,7 @@ TEST(GrpcServerTest, OnePortIsForOneServer) {
   ApiContext api{facts, base::Clock::System(), metrics.requests(), slot, active_calls, text_thread};
   for (const std::string& address :
        {server.grpc->address(), std::string("no such host:1"), std::string("")}) {
-    const absl::Status status = GrpcServer::Start(address, {}, api).status();
+    const absl::Status status = GrpcServer::Start({.addresses = {address}}, {}, api).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << address;
     EXPECT_TRUE(absl::StrContains(status.message(), address)) << status;
   }

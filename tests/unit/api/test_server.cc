@@ -13,14 +13,18 @@ namespace sluice::testing {
 namespace {
 
 constexpr int kVocabSize = 1000;
-// Prompts are {number of the script, any token}.
+// Prompts are {number of the script, any token}, or the number as one digit of text.
 constexpr int kPromptTokens = 2;
+
+int ScriptOf(absl::Span<const TokenId> context) {
+  return context[0] == FakeTokenizer::kBos ? context[1] - '0' : context[0];
+}
 
 FakeModelRunner::Options RunnerOptions(const std::vector<std::string>& scripts, StepGate& gate) {
   FakeModelRunner::Options options;
   options.num_kv_blocks = 4096;
   options.next_token = [&scripts](absl::Span<const TokenId> context) -> TokenId {
-    const std::string& script = scripts[context[0]];
+    const std::string& script = scripts[ScriptOf(context)];
     const size_t next = context.size() - kPromptTokens;
     // A tilde stands for the end token.
     const char byte = script[std::min(next, script.size() - 1)];
@@ -69,8 +73,9 @@ TestServer::TestServer(Options options)
       facts_{"1.2.3",    absl::FromUnixSeconds(1'000'000'000), 2, "a processor", "avx512",
              {"gemm: x"}},
       text_thread_(16),
-      api_{facts_, base::Clock::System(), metrics_.requests(), slot, active_calls, text_thread_} {
-  auto started = api::GrpcServer::Start("127.0.0.1:0", options_.grpc, api_);
+      api_{facts_,       base::Clock::System(), metrics_.requests(),    slot,
+           active_calls, text_thread_,          options_.authenticator, options_.access_log} {
+  auto started = api::GrpcServer::Start({.addresses = {"127.0.0.1:0"}}, options_.grpc, api_);
   CHECK(started.ok());
   grpc = *std::move(started);
   channel = grpc::CreateChannel(grpc->address(), grpc::InsecureChannelCredentials());
@@ -108,8 +113,7 @@ void TestServer::MakeReady() {
 void TestServer::AwaitIdle() {
   for (;;) {
     const scheduler::EngineLoad load = engine->Load();
-    if (load.waiting_requests == 0 && load.running_requests == 0 &&
-        load.free_kv_blocks == load.total_kv_blocks) {
+    if (load.waiting_requests == 0 && load.running_requests == 0 && load.used_kv_blocks() == 0) {
       return;
     }
     std::this_thread::yield();

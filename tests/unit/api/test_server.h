@@ -42,13 +42,16 @@ class StepGate {
 class TestServer {
  public:
   struct Options {
-    // What the model answers: to a prompt made by Prompt(i), the bytes of scripts[i], the last one
-    // again and again.
+    // What the model answers: to Request(i), or the text i as one digit, the bytes of scripts[i],
+    // the last one again and again.
     std::vector<std::string> scripts;
     scheduler::EngineLimits limits{.max_context = 4096};
     api::GrpcLimits grpc;
     // Whether the model is loaded.
     bool ready = true;
+    // Null: everybody may call, and nothing is logged. Outlive the server.
+    api::Authenticator* authenticator = nullptr;
+    api::AccessLog* access_log = nullptr;
   };
 
   explicit TestServer(Options options);

@@ -70,6 +70,7 @@ class FakeRunner : public model::ModelRunner {
     return {};
   }
 
+  void CopyBlock(model::BlockId, model::BlockId) override {}
   model::ExpertStepLoad expert_load() const override { return {.tokens = routed_}; }
 
   int steps() const { return steps_; }

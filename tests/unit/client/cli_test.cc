@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <csignal>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -72,6 +74,10 @@ TEST(CliTest, WrongUsageExitsWithTwoAndSendsNothing) {
       {"load", "--chat"},
       {"load", "--prompt_file=/no/such/file"},
       {"load", "--concurrency=0"},
+      {"load", "--cancel_share=1.5"},
+      {"load", "--cancel_within=1"},
+      {"load", "--connections=0"},
+      {"generate", "hi", "--retries=-1"},
   };
   for (const auto& arguments : cases) {
     SCOPED_TRACE(::testing::PrintToString(arguments));
@@ -302,6 +308,27 @@ TEST(CliTest, InfoOfALoadingServerIsWhatThereIs) {
   EXPECT_THAT(outcome.out, Not(HasSubstr("model")));
 }
 
+TEST(CliTest, InfoSaysThatAServerDrains) {
+  FakeServer server;
+  server.server_info.set_version("9.9");
+  server.server_info.set_phase(v1::SERVER_PHASE_DRAINING);
+  server.model_info.set_name("demo");
+  const Outcome outcome = Sluice(server, {"info"});
+  EXPECT_EQ(outcome.exit_code, kExitOk);
+  EXPECT_THAT(outcome.out, HasSubstr("sluice 9.9, draining"));
+  EXPECT_THAT(outcome.out, HasSubstr("demo"));
+}
+
+TEST(CliTest, FilesOfTheConnectionThatCannotBeReadAreWrongUsage) {
+  FakeServer server;
+  for (const char* flag : {"--tls_ca", "--token_file"}) {
+    const Outcome outcome = Sluice(server, {"info", flag, "/no/such/file"});
+    EXPECT_EQ(outcome.exit_code, kExitUsage) << flag;
+    EXPECT_THAT(outcome.err, HasSubstr("/no/such/file"));
+  }
+  EXPECT_THAT(Sluice(server, {"info", "--tls_cert", "/c"}).err, HasSubstr("one is missing"));
+}
+
 v1::GetExpertLoadResponse ExpertLoad(int seconds, int64_t steps, std::vector<int64_t> tokens) {
   v1::GetExpertLoadResponse load;
   load.mutable_time()->set_seconds(seconds);
@@ -328,7 +355,7 @@ TEST(CliTest, ExpertsShowsRatesUntilTheServerGoes) {
   FakeServer server;
   server.expert_loads = {ExpertLoad(100, 7, {30, 10}), ExpertLoad(102, 9, {30, 30}),
                          ExpertLoad(103, 10, {40, 40})};
-  const Outcome outcome = Sluice(server, {"experts", "--interval=0.001"});
+  const Outcome outcome = Sluice(server, {"experts", "--interval=0.001", "--retries=0"});
   EXPECT_EQ(outcome.exit_code, kExitError);
   EXPECT_EQ(outcome.err, "sluice: UNAVAILABLE: no more\n");
   EXPECT_THAT(outcome.out, StartsWith("last 2.0 s: 2 steps, 10 routings/s\n"));
@@ -376,6 +403,72 @@ TEST(CliTest, LoadFailsIfNoRequestSucceeds) {
   EXPECT_EQ(outcome.exit_code, kExitError);
   EXPECT_THAT(outcome.out, HasSubstr("0 ok, 3 failed with RESOURCE_EXHAUSTED"));
   EXPECT_EQ(outcome.err, "sluice: RESOURCE_EXHAUSTED: full\n");
+}
+
+// Refuses every other call, to come back after a millisecond.
+void RefuseEveryOther(FakeServer& server) {
+  server.OnGenerateCall(
+      [calls = std::make_shared<std::atomic<int>>(0)](
+          grpc::ServerContext& context, const v1::GenerateRequest& request, EventWriter& writer) {
+        if (++*calls % 2 == 0) return client::SayHello(request, writer);
+        context.AddTrailingMetadata("grpc-retry-pushback-ms", "1");
+        return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "full");
+      });
+}
+
+TEST(CliTest, GenerateTriesAgainAndSaysSo) {
+  FakeServer server;
+  RefuseEveryOther(server);
+  const Outcome outcome = Sluice(server, {"generate", "hi"});
+  EXPECT_EQ(outcome.exit_code, kExitOk);
+  EXPECT_EQ(outcome.out, "Hello, world!\n");
+  EXPECT_THAT(outcome.err, StartsWith("sluice: RESOURCE_EXHAUSTED; trying again in 0.0 s\n"));
+  EXPECT_EQ(Sluice(server, {"generate", "hi", "--retries=0"}).exit_code, kExitError);
+}
+
+TEST(CliTest, LoadCountsWhatWasRefusedAndWhatWasTriedAgain) {
+  FakeServer server;
+  RefuseEveryOther(server);
+  const auto refused = JsonLines(Sluice(server, {"load", "--requests=10", "--json"}).out);
+  EXPECT_EQ(refused[0]["ok"], 5);
+  EXPECT_EQ(refused[0]["failed"], nlohmann::json({{"RESOURCE_EXHAUSTED", 5}}));
+  EXPECT_EQ(refused[0]["refused"], 5);
+  EXPECT_EQ(refused[0]["retries"], 0);
+  EXPECT_EQ(refused[0]["refusal_seconds"]["count"], 5);
+  EXPECT_GT(refused[0]["refusal_seconds"]["p99"], 0);
+  const auto retried =
+      JsonLines(Sluice(server, {"load", "--requests=10", "--retries=1", "--json"}).out);
+  EXPECT_EQ(retried[0]["ok"], 10);
+  EXPECT_EQ(retried[0]["refused"], 0);
+  EXPECT_EQ(retried[0]["retries"], 10);
+}
+
+TEST(CliTest, LoadUsesItsConnectionsInTurn) {
+  FakeServer server;
+  const auto json = JsonLines(
+      Sluice(server, {"load", "--requests=12", "--concurrency=3", "--connections=4", "--json"})
+          .out);
+  EXPECT_EQ(json[0]["ok"], 12);
+  EXPECT_EQ(server.num_peers(), 4u);
+}
+
+TEST(CliTest, LoadCancelsItsShare) {
+  FakeServer server;
+  server.OnGenerate([](const v1::GenerateRequest& request, EventWriter& writer) {
+    // Only a cancellation ends these.
+    return client::TalkForever(request, writer);
+  });
+  const auto all = JsonLines(Sluice(server, {"load", "--requests=8", "--concurrency=8",
+                                             "--cancel_share=1", "--cancel_within=0.01", "--json"})
+                                 .out);
+  EXPECT_EQ(all[0]["failed"], nlohmann::json({{"CANCELLED", 8}}));
+  EXPECT_EQ(all[0]["refused"], 0);
+  server.OnGenerate(client::SayHello);
+  // Those that have ended are not cancelled any more.
+  const auto none = JsonLines(Sluice(server, {"load", "--requests=8", "--cancel_share=1",
+                                              "--cancel_within=10000", "--json"})
+                                  .out);
+  EXPECT_EQ(none[0]["ok"], 8);
 }
 
 TEST(CliTest, HealthExitsWithZeroOnlyIfServing) {

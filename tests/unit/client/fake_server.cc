@@ -47,6 +47,7 @@ grpc::Status TalkForever(const v1::GenerateRequest&, EventWriter& writer) {
 }
 
 FakeServer::FakeServer() {
+  OnGenerate(SayHello);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   int port = 0;
@@ -64,9 +65,22 @@ FakeServer::~FakeServer() {
   server_->Wait();
 }
 
-void FakeServer::OnGenerate(GenerateHandler handler) {
+void FakeServer::OnGenerateCall(
+    std::function<grpc::Status(grpc::ServerContext&, const v1::GenerateRequest&, EventWriter&)>
+        handler) {
   base::MutexLock lock(mutex_);
   handler_ = std::move(handler);
+}
+
+void FakeServer::OnGenerate(GenerateHandler handler) {
+  OnGenerateCall(
+      [handler = std::move(handler)](auto&, const v1::GenerateRequest& request,
+                                     EventWriter& writer) { return handler(request, writer); });
+}
+
+size_t FakeServer::num_peers() const {
+  base::MutexLock lock(mutex_);
+  return peers_.size();
 }
 
 std::vector<v1::GenerateRequest> FakeServer::requests() const {
@@ -78,15 +92,17 @@ void FakeServer::SetServing(const std::string& service, bool serving) {
   server_->GetHealthCheckService()->SetServingStatus(service, serving);
 }
 
-grpc::Status FakeServer::Generate(grpc::ServerContext*, const v1::GenerateRequest* request,
+grpc::Status FakeServer::Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
                                   EventWriter* writer) {
-  GenerateHandler handler;
+  std::function<grpc::Status(grpc::ServerContext&, const v1::GenerateRequest&, EventWriter&)>
+      handler;
   {
     base::MutexLock lock(mutex_);
     requests_.push_back(*request);
+    peers_.insert(context->peer());
     handler = handler_;
   }
-  return handler(*request, *writer);
+  return handler(*context, *request, *writer);
 }
 
 // One token per byte.
@@ -123,6 +139,7 @@ grpc::Status FakeServer::GetModelInfo(grpc::ServerContext*, const v1::GetModelIn
 
 grpc::Status FakeServer::GetLoad(grpc::ServerContext*, const v1::GetLoadRequest*,
                                  v1::GetLoadResponse* response) {
+  if (load_failures-- > 0) return {grpc::StatusCode::UNAVAILABLE, "not now"};
   *response = load;
   return unary_status;
 }

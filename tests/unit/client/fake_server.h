@@ -7,6 +7,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -38,8 +39,15 @@ class FakeServer : public v1::Generation::Service, public v1::Control::Service {
 
   const std::string& address() const { return address_; }
 
-  // What answers Generate from now on; called from several threads at a time. SayHello at first.
+  // What answers Generate from now on, given its call; called from several threads at a time.
+  void OnGenerateCall(
+      std::function<grpc::Status(grpc::ServerContext&, const v1::GenerateRequest&, EventWriter&)>
+          handler);
+  // The same for who does not care about the call; called from several threads at a time. SayHello
+  // at first.
   void OnGenerate(GenerateHandler handler);
+  // From how many connections Generate was called.
+  size_t num_peers() const;
   // The requests that came, in order.
   std::vector<v1::GenerateRequest> requests() const;
 
@@ -51,6 +59,8 @@ class FakeServer : public v1::Generation::Service, public v1::Control::Service {
   std::vector<v1::GetExpertLoadResponse> expert_loads;
   // For all unary calls but Tokenize and Detokenize.
   grpc::Status unary_status;
+  // So many calls of GetLoad answer UNAVAILABLE first.
+  std::atomic<int> load_failures{0};
 
   void SetServing(const std::string& service, bool serving);
 
@@ -73,8 +83,10 @@ class FakeServer : public v1::Generation::Service, public v1::Control::Service {
                      v1::AbortResponse* response) override;
 
   mutable base::Mutex mutex_;
-  GenerateHandler handler_ ABSL_GUARDED_BY(mutex_) = SayHello;
+  std::function<grpc::Status(grpc::ServerContext&, const v1::GenerateRequest&, EventWriter&)>
+      handler_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::GenerateRequest> requests_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> peers_ ABSL_GUARDED_BY(mutex_);
   std::atomic<size_t> next_expert_load_{0};
   std::string address_;
   std::unique_ptr<grpc::Server> server_;

@@ -102,6 +102,7 @@ TEST(LoadGeneratorTest, ClosedLoopStartsEveryCallAndKeepsToItsConcurrency) {
   });
   const LoadReport report =
       RunLoad({.num_requests = 30, .max_in_flight = 4}, answerer.start_call());
+  EXPECT_EQ(report.num_requests, 30);
   EXPECT_EQ(report.num_ok, 30);
   EXPECT_THAT(report.failed, IsEmpty());
   EXPECT_EQ(report.prompt_tokens, 30 * 5);
@@ -197,6 +198,44 @@ TEST(LoadGeneratorTest, CountsFailuresByStatusAndLeavesThemOutOfTheRest) {
   EXPECT_EQ(report.generated_tokens, 5);
   EXPECT_EQ(report.latency.count(), 5);
   EXPECT_EQ(report.first_token.count(), 5);
+}
+
+TEST(LoadGeneratorTest, RefusalsAreThoseWithoutAnyEventAndHaveTimesOfTheirOwn) {
+  sluice::testing::ManualClock clock;
+  Answerer answerer([&](int64_t i, const OnEvent& on_event) {
+    clock.Advance(absl::Seconds(i + 1));
+    if (i == 2) on_event(Delta(1));
+    return absl::ResourceExhaustedError("full");
+  });
+  const LoadReport report = RunLoad({.num_requests = 3}, answerer.start_call(), clock);
+  EXPECT_EQ(report.num_refused, 2);
+  EXPECT_EQ(report.refusal.count(), 2);
+  EXPECT_EQ(report.refusal.Max(), absl::Seconds(2));
+  EXPECT_THAT(report.failed, ElementsAre(Pair(absl::StatusCode::kResourceExhausted, 3)));
+}
+
+TEST(LoadGeneratorTest, TheSameCallsAreCancelledForTheSameSeed) {
+  const CancelPlan plan{.share = 0.2, .within = absl::Seconds(3), .seed = 5};
+  const CancelPlan other{.share = 0.2, .within = absl::Seconds(3), .seed = 6};
+  int cancelled = 0;
+  int different = 0;
+  absl::Duration total;
+  for (int i = 0; i < 10'000; ++i) {
+    const auto time = plan.TimeOf(i);
+    EXPECT_EQ(time, plan.TimeOf(i));
+    different += time != other.TimeOf(i);
+    if (!time) continue;
+    ++cancelled;
+    total += *time;
+    EXPECT_GE(*time, absl::ZeroDuration());
+    EXPECT_LT(*time, absl::Seconds(3));
+  }
+  // Five standard deviations.
+  EXPECT_NEAR(cancelled, 2000, 200);
+  EXPECT_NEAR(absl::ToDoubleSeconds(total) / cancelled, 1.5, 0.1);
+  EXPECT_GT(different, 1000);
+  EXPECT_EQ(CancelPlan{}.TimeOf(1), std::nullopt);
+  EXPECT_TRUE((CancelPlan{.share = 1}.TimeOf(1).has_value()));
 }
 
 }  // namespace

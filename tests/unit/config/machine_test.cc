@@ -181,5 +181,20 @@ TEST_F(MachineTest, ThisMachineHasACore) {
   EXPECT_NE(CpuName(), "");
 }
 
+TEST_F(MachineTest, TheKvCacheMayHaveHalfOfWhatTheModelLeaves) {
+  constexpr int64_t kUnknown = std::numeric_limits<int64_t>::max();
+  const MemoryNeed need = {.weights = 600, .kv_cache = 12345, .scratch = 200};
+  const struct {
+    int64_t available;
+    int64_t most_useful;
+    int64_t want;
+  } cases[] = {
+      {1000, 1000, 100}, {1000, 70, 70}, {800, 1000, 0}, {500, 1000, 0}, {kUnknown, 1000, 0},
+  };
+  for (const auto& c : cases) {
+    EXPECT_EQ(AutoKvCacheBytes(need, c.available, c.most_useful), c.want) << c.available;
+  }
+}
+
 }  // namespace
 }  // namespace sluice::config

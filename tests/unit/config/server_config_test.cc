@@ -55,7 +55,25 @@ const std::vector<GoodValue>& GoodValues() {
       {"model", "/models/x", [](ServerConfig& c) { c.model = "/models/x"; }},
       {"model", "", [](ServerConfig& c) {}},
       {"model_name", "my model/7B", [](ServerConfig& c) { c.model_name = "my model/7B"; }},
-      {"listen", "0.0.0.0:0", [](ServerConfig& c) { c.listen = "0.0.0.0:0"; }},
+      {"listen", "0.0.0.0:0", [](ServerConfig& c) { c.listen = {"0.0.0.0:0"}; }},
+      {"listen", "unix:/run/s.sock,[::1]:7",
+       [](ServerConfig& c) {
+         c.listen = {"unix:/run/s.sock", "[::1]:7"};
+       }},
+      {"socket_mode", "600", [](ServerConfig& c) { c.socket_mode = 0600; }},
+      {"socket_mode", "0777", [](ServerConfig& c) { c.socket_mode = 0777; }},
+      {"auth_tokens", "/t", [](ServerConfig& c) { c.auth_tokens = "/t"; }},
+      {"max_metadata_bytes", "1MiB", [](ServerConfig& c) { c.max_metadata_bytes = 1 << 20; }},
+      {"grpc_memory_bytes", "16MiB", [](ServerConfig& c) { c.grpc_memory_bytes = 16 << 20; }},
+      {"keepalive_time", "1", [](ServerConfig& c) { c.keepalive_time = absl::Seconds(1); }},
+      {"keepalive_timeout", "2", [](ServerConfig& c) { c.keepalive_timeout = absl::Seconds(2); }},
+      {"access_log", "off", [](ServerConfig& c) { c.access_log = "off"; }},
+      {"access_log", "/a.log", [](ServerConfig& c) { c.access_log = "/a.log"; }},
+      {"log_prompts", "true", [](ServerConfig& c) { c.log_prompts = true; }},
+      {"prefix_cache", "false", [](ServerConfig& c) { c.prefix_cache = false; }},
+      {"max_waiting_tokens", "5", [](ServerConfig& c) { c.max_waiting_tokens = 5; }},
+      {"priority_ageing", "3", [](ServerConfig& c) { c.priority_ageing = absl::Seconds(3); }},
+      {"kv_cache_bytes", "auto", [](ServerConfig& c) { c.kv_cache_bytes.reset(); }},
       {"metrics_listen", "[::]:1", [](ServerConfig& c) { c.metrics_listen = "[::]:1"; }},
       {"metrics_listen", "", [](ServerConfig& c) { c.metrics_listen = ""; }},
       {"weights", "auto", [](ServerConfig& c) {}},
@@ -116,8 +134,18 @@ TEST(ServerConfigTest, BadValuesAreErrorsThatNameFlagVariableAndValue) {
     std::vector<std::string> values;
   } cases[] = {
       {"model_name", {"line\nbreak", std::string(257, 'x')}},
-      {"listen", {"", "50051", ":50051", "host:99999"}},
-      {"metrics_listen", {"9090", "host:port"}},
+      {"listen", {"", "50051", ":50051", "host:99999", "h:1,", "h:1,,h:2", "unix:relative"}},
+      {"socket_mode", {"", "66", "0888", "00660", "rw-"}},
+      {"metrics_listen", {"9090", "host:port", "host:1", "[127.0.0.1]:1", "1.2.3:4"}},
+      {"max_metadata_bytes", {"1023", "2MiB"}},
+      {"grpc_memory_bytes", {"1MiB", "auto"}},
+      {"keepalive_time", {"0", "86401", "1s"}},
+      {"keepalive_timeout", {"0", ""}},
+      {"access_log", {""}},
+      {"log_prompts", {"", "yes", "1"}},
+      {"prefix_cache", {"on", "TRUE"}},
+      {"max_waiting_tokens", {"0", "-1"}},
+      {"priority_ageing", {"0", "86401"}},
       {"weights", {"", "int2", "F32", "q4_0"}},
       {"threads", {"", "-1", "1025", "two"}},
       {"kv_cache_dtype", {"", "f16", "BF16", "int8"}},
@@ -148,6 +176,19 @@ TEST(ServerConfigTest, BadValuesAreErrorsThatNameFlagVariableAndValue) {
                   AllOf(HasSubstr(flag), HasSubstr(variable.substr(0, variable.find('='))),
                         HasSubstr(absl::StrCat("\"", value, "\""))));
     }
+  }
+}
+
+TEST(ServerConfigTest, TheFilesOfTlsGoTogether) {
+  const auto whole = Load({"--tls_cert=/c", "--tls_key=/k", "--tls_client_ca=/a"});
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  EXPECT_EQ(whole->config.tls_cert, "/c");
+  EXPECT_EQ(whole->config.tls_key, "/k");
+  EXPECT_EQ(whole->config.tls_client_ca, "/a");
+  for (const char* flag : {"tls_cert", "tls_key", "tls_client_ca"}) {
+    const auto alone = Load({absl::StrCat("--", flag, "=/x")});
+    EXPECT_EQ(alone.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(alone.status().message()), HasSubstr(absl::StrCat("--", flag)));
   }
 }
 
@@ -194,8 +235,8 @@ TEST(ServerConfigTest, UnknownFlagsAndStrayArgumentsAreErrorsThatNameThem) {
 
 TEST(ServerConfigTest, AVariableThatNamesNoFlagIsAWarning) {
   const auto loaded = Load({}, {"SLUICE_THREAD=4", "SLUICE_KERNELS=avx2", "SLUICE_GOLDEN_DIR=/g",
-                                "SLUICE_PORT=tcp://10.0.0.1:50051", "SLUICE_SERVICE_HOST=10.0.0.1",
-                                "PATH=/bin", "SLUICE", "odd"});
+                                "SLUICE_CLIENT_TLS_CA=/c", "SLUICE_PORT=tcp://10.0.0.1:50051",
+                                "SLUICE_SERVICE_HOST=10.0.0.1", "PATH=/bin", "SLUICE", "odd"});
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ(loaded->config, ServerConfig());
   EXPECT_THAT(loaded->warnings, ElementsAre(HasSubstr("SLUICE_THREAD ")));
@@ -207,7 +248,8 @@ TEST(ServerConfigTest, HelpNamesEveryFlagWithItsDefault) {
   for (const GoodValue& good : GoodValues()) {
     EXPECT_THAT(loaded->text, HasSubstr(absl::StrCat("--", good.flag, " ")));
   }
-  for (const char* text : {"127.0.0.1:50051", "1GiB", "4MiB", "per_expert", "SLUICE_MAX_CONTEXT"}) {
+  for (const char* text : {"127.0.0.1:50051", "1GiB", "4MiB", "per_expert", "--tls_client_ca ",
+                           "SLUICE_MAX_CONTEXT"}) {
     EXPECT_THAT(loaded->text, HasSubstr(text));
   }
 }

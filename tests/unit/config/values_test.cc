@@ -104,5 +104,28 @@ TEST(ValuesTest, TakesHostAndPort) {
   }
 }
 
+TEST(ValuesTest, WhereNamesAreNotResolvedTheHostIsAnIpAddress) {
+  for (const char* good : {"127.0.0.1:0", "localhost:80", "[::1]:50051", "[::]:0"}) {
+    EXPECT_TRUE(ParseIpAddress(good).ok()) << good;
+  }
+  for (const char* bad : {"", "host:80", "1.2.3:4", "[host]:80", "[127.0.0.1]:80", "127.0.0.1"}) {
+    EXPECT_FALSE(ParseIpAddress(bad).ok()) << bad;
+  }
+  EXPECT_NE(ParseIpAddress("host:80").status().message().find("IP address"), std::string::npos);
+}
+
+TEST(ValuesTest, TakesThePathOfASocket) {
+  const std::string longest = "unix:/" + std::string(106, 'x');
+  for (const std::string& good : {std::string("unix:/run/sluice.sock"), longest}) {
+    const auto got = ParseSocketPath(good);
+    ASSERT_TRUE(got.ok()) << good;
+    EXPECT_EQ(*got, good);
+  }
+  for (const std::string& bad : {std::string(""), std::string("/run/x"), std::string("unix:"),
+                                 std::string("unix:x"), std::string("unix:/run/"), longest + "x"}) {
+    EXPECT_FALSE(ParseSocketPath(bad).ok()) << bad;
+  }
+}
+
 }  // namespace
 }  // namespace sluice::config

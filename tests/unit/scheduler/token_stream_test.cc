@@ -18,7 +18,7 @@ TEST(TokenStreamTest, WakesTheReaderOnceUntilAllIsTaken) {
   EXPECT_EQ(reader.num_wakes(), 1);
   EXPECT_EQ(reader.words(), "started 4 5");
   EXPECT_EQ(reader.num_wakes(), 1);
-  reader.stream()->Put({FinishedEvent{FinishReason::kLength}});
+  reader.stream()->Put({FinishedEvent{.reason = FinishReason::kLength}});
   EXPECT_EQ(reader.num_wakes(), 2);
   EXPECT_EQ(reader.words(), "started 4 5 length");
   EXPECT_TRUE(reader.stream()->Take().empty());

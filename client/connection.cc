@@ -1,0 +1,109 @@
+#include "client/connection.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/support/client_interceptor.h>
+
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace sluice::client {
+namespace {
+
+using grpc::experimental::ClientInterceptorFactoryInterface;
+using grpc::experimental::InterceptionHookPoints;
+using grpc::experimental::Interceptor;
+
+// Adds the token to every call. gRPC's own call credentials would refuse to go over a connection
+// without TLS, such as one to a Unix socket.
+class TokenInterceptor : public Interceptor {
+ public:
+  explicit TokenInterceptor(const std::string& authorization) : authorization_(authorization) {}
+
+  void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
+    if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_INITIAL_METADATA)) {
+      methods->GetSendInitialMetadata()->insert({"authorization", authorization_});
+    }
+    methods->Proceed();
+  }
+
+ private:
+  const std::string& authorization_;
+};
+
+class TokenInterceptorFactory : public ClientInterceptorFactoryInterface {
+ public:
+  explicit TokenInterceptorFactory(const std::string& token)
+      : authorization_(absl::StrCat("Bearer ", token)) {}
+
+  Interceptor* CreateClientInterceptor(grpc::experimental::ClientRpcInfo*) override {
+    return new TokenInterceptor(authorization_);
+  }
+
+ private:
+  const std::string authorization_;
+};
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  if (path.empty()) return "";
+  std::ifstream file(path, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(file), {}};
+  if (!file || text.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("the file ", path, " cannot be read"));
+  }
+  return text;
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeCredentials(
+    const ConnectionOptions& options) {
+  if (options.tls_cert.empty() != options.tls_key.empty()) {
+    return absl::InvalidArgumentError("a certificate and its key go together, and one is missing");
+  }
+  if (options.tls_ca.empty()) {
+    if (options.tls_cert.empty()) return grpc::InsecureChannelCredentials();
+    return absl::InvalidArgumentError(
+        "with a certificate, the file of those that the server's must be signed by is needed, too");
+  }
+  grpc::SslCredentialsOptions files;
+  ASSIGN_OR_RETURN(files.pem_root_certs, ReadFile(options.tls_ca));
+  ASSIGN_OR_RETURN(files.pem_cert_chain, ReadFile(options.tls_cert));
+  ASSIGN_OR_RETURN(files.pem_private_key, ReadFile(options.tls_key));
+  return grpc::SslCredentials(files);
+}
+
+// Metadata is sent as it is, so that nothing else may be in it.
+bool IsToken(const std::string& text) {
+  for (const char c : text) {
+    if (!absl::ascii_isgraph(static_cast<unsigned char>(c))) return false;
+  }
+  return !text.empty();
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(
+    const ConnectionOptions& options, const grpc::ChannelArguments& arguments) {
+  ASSIGN_OR_RETURN(const auto credentials, MakeCredentials(options));
+  if (options.token_file.empty()) {
+    return grpc::CreateCustomChannel(options.address, credentials, arguments);
+  }
+  ASSIGN_OR_RETURN(std::string token, ReadFile(options.token_file));
+  absl::StripAsciiWhitespace(&token);
+  if (!IsToken(token)) {
+    return absl::InvalidArgumentError(absl::StrCat("the file ", options.token_file,
+                                                   " must hold one token of printable characters"));
+  }
+  std::vector<std::unique_ptr<ClientInterceptorFactoryInterface>> interceptors;
+  interceptors.push_back(std::make_unique<TokenInterceptorFactory>(token));
+  return grpc::experimental::CreateCustomChannelWithInterceptors(
+      options.address, credentials, arguments, std::move(interceptors));
+}
+
+}  // namespace sluice::client

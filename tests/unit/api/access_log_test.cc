@@ -1,0 +1,142 @@
+#include "api/access_log.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <prometheus/counter.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace sluice::api {
+namespace {
+
+using ::testing::ElementsAre;
+
+std::vector<std::string> LinesOf(const std::string& path) {
+  std::ifstream file(path);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(file, line);) lines.push_back(line);
+  return lines;
+}
+
+std::string NewPath(const std::string& name) {
+  const std::string path = absl::StrCat(::testing::TempDir(), "/access_log_", name);
+  std::remove(path.c_str());
+  return path;
+}
+
+std::unique_ptr<AccessLog> OpenLog(const AccessLog::Options& options) {
+  auto log = AccessLog::Open(options);
+  EXPECT_TRUE(log.ok()) << log.status();
+  return *std::move(log);
+}
+
+TEST(AccessLogTest, WritesEveryLineInOrderAndAddsToWhatIsThere) {
+  const std::string path = NewPath("order");
+  for (int run = 0; run < 2; ++run) {
+    const auto log = OpenLog({.file = path});
+    for (int i = 0; i < 500; ++i) log->Write(absl::StrCat(run, ".", i));
+  }
+  const std::vector<std::string> lines = LinesOf(path);
+  ASSERT_EQ(lines.size(), 1000u);
+  EXPECT_EQ(lines[0], "0.0");
+  EXPECT_EQ(lines[499], "0.499");
+  EXPECT_EQ(lines[999], "1.499");
+}
+
+TEST(AccessLogTest, AFileThatCannotBeOpenedIsAnErrorThatNamesTheFlag) {
+  const auto log = AccessLog::Open({.file = "/no/such/folder/log"});
+  EXPECT_EQ(log.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(log.status().message().find("--access_log=/no/such/folder/log"),
+            absl::string_view::npos);
+}
+
+TEST(AccessLogTest, OnAFullDiskLinesAreCountedAndNobodyWaits) {
+  prometheus::Counter dropped;
+  {
+    const auto log = OpenLog({.file = "/dev/full", .dropped_lines = &dropped});
+    for (int i = 0; i < 100; ++i) log->Write("line");
+  }
+  EXPECT_EQ(dropped.Value(), 100);
+}
+
+TEST(AccessLogTest, WhatASlowFileCannotTakeIsDroppedAndCounted) {
+  // A pipe that nobody reads: the writing thread hangs in it until the test reads.
+  const std::string path = NewPath("fifo");
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  const int reader = open(path.c_str(), O_RDONLY | O_NONBLOCK);
+  ASSERT_GE(reader, 0);
+  // Beyond what a pipe holds.
+  constexpr size_t kLineBytes = 128 * 1024;
+  constexpr int kLines = 50;
+  prometheus::Counter dropped;
+  int lines_read = 0;
+  {
+    auto log =
+        OpenLog({.file = path, .max_waiting_bytes = 4 * kLineBytes, .dropped_lines = &dropped});
+    // These return, although not even the first fits into the pipe.
+    for (int i = 0; i < kLines; ++i) log->Write(std::string(kLineBytes - 1, 'x'));
+    EXPECT_GE(dropped.Value(), 1);
+    EXPECT_LE(dropped.Value(), kLines - 4);
+    std::thread reading([&] {
+      std::vector<char> buffer(kLineBytes);
+      // Ends when the log is closed, and with it the writing end.
+      fcntl(reader, F_SETFL, 0);
+      for (ssize_t n; (n = read(reader, buffer.data(), buffer.size())) > 0;) {
+        for (ssize_t i = 0; i < n; ++i) lines_read += buffer[static_cast<size_t>(i)] == '\n';
+      }
+    });
+    log.reset();
+    reading.join();
+  }
+  EXPECT_EQ(lines_read + dropped.Value(), kLines);
+  close(reader);
+}
+
+TEST(AccessLogTest, OpensTheFileAnewForThoseWhoRenameIt) {
+  const std::string path = NewPath("rotated");
+  const std::string old = NewPath("rotated.1");
+  auto log = OpenLog({.file = path});
+  log->Write("first");
+  // The first line is on the file once the log is closed; rename before.
+  ASSERT_EQ(std::rename(path.c_str(), old.c_str()), 0);
+  log->Reopen();
+  while (access(path.c_str(), F_OK) != 0) std::this_thread::yield();
+  log->Write("second");
+  log.reset();
+  // Whether the first was written before or after the reopening is not said.
+  std::vector<std::string> lines = LinesOf(old);
+  for (const std::string& line : LinesOf(path)) lines.push_back(line);
+  EXPECT_THAT(lines, ElementsAre("first", "second"));
+  EXPECT_EQ(LinesOf(path).back(), "second");
+}
+
+TEST(AccessLogTest, ManyThreadsWriteWholeLines) {
+  const std::string path = NewPath("threads");
+  {
+    const auto log = OpenLog({.file = path});
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back([&log, t] {
+        for (int i = 0; i < 250; ++i) log->Write(std::string(static_cast<size_t>(t) + 10, 'a'));
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+  const std::vector<std::string> lines = LinesOf(path);
+  EXPECT_EQ(lines.size(), 1000u);
+  for (const std::string& line : lines) {
+    EXPECT_TRUE(line.size() >= 10 && line.size() < 14) << line.size();
+  }
+}
+
+}  // namespace
+}  // namespace sluice::api
