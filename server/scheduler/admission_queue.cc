@@ -74,8 +74,13 @@ absl::Status AdmissionQueue::CheckRoom(const Request& request, absl::Time now) c
 
 // Until the first token: until those that wait have got a place, and their prompts and its own are
 // computed. Errs towards too little: nothing that was not measured counts, nor do blocks that may
-// be short; a request of a higher priority may pass all that wait.
+// be short; a request of a higher priority may pass all that wait. Nothing is expected where a
+// request need not queue at all: so rates that were measured at a bad time keep nobody out for
+// ever.
 absl::Duration AdmissionQueue::EstimateWait(const Request& request) const {
+  if (load_.waiting_requests == 0 && load_.running_requests < limits_.max_running_requests) {
+    return absl::ZeroDuration();
+  }
   const bool may_pass = request.priority > 0;
   const int64_t num_prompt = static_cast<int64_t>(request.prompt.size());
   absl::Duration wait = prompts_.TimeFor(num_prompt + (may_pass ? 0 : load_.waiting_prompt_tokens))

@@ -36,9 +36,9 @@ class Engine {
   //                       choices than run at once; min_tokens below 0 or above max_tokens; prompt
   //                       + max_tokens beyond the context or the KV cache
   //   ALREADY_EXISTS      its id waits or runs
-  //   RESOURCE_EXHAUSTED  too many requests or prompt tokens wait, or, by what was measured, its
-  //                       deadline will pass before its first token; the message says which, and
-  //                       RetryDelay() when to come back. Counted in the metrics by reason.
+  //   RESOURCE_EXHAUSTED  too many requests or prompt tokens wait, or it has to wait and, by what
+  //                       was measured, its deadline will pass before its first token; the message
+  //                       says which, and RetryDelay() when to come back. Counted by reason.
   //   UNAVAILABLE         the engine drains or stops
   // An accepted request ends with exactly one FinishedEvent for each choice (none for a choice that
   // was cancelled), or with one FailedEvent. Then its blocks are free or cached, its id may be used

@@ -141,6 +141,9 @@ TEST_F(AdmissionQueueTest, RefusesWhoseDeadlineThePromptsBeforeItWillOutlast) {
   EXPECT_EQ(submit("half is cached as a rule", 2.1), absl::StatusCode::kOk);
   wait();
   EXPECT_EQ(submit("but only half", 1.9), absl::StatusCode::kResourceExhausted);
+  queue_.TakeInbox();
+  Update(/*waiting=*/0, /*running=*/63);
+  EXPECT_EQ(submit("need not wait", 0.01), absl::StatusCode::kOk);
 }
 
 TEST_F(AdmissionQueueTest, RefusesWhoseDeadlineThoseThatRunWillOutlast) {
