@@ -41,7 +41,21 @@ void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::fre
 namespace sluice::model {
 namespace {
 
-TEST(AllocationTest, GreedyStepsAllocateNothing) {
+// Everything that a request can ask for but log-probabilities, which are part of the result.
+SamplingParams AllOptions() {
+  return {.logit_bias = {{1, 2.0f}, {99, -3.0f}},
+          .repetition_penalty = 1.2f,
+          .presence_penalty = 0.5f,
+          .frequency_penalty = 0.25f,
+          .temperature = 0.9f,
+          .top_k = 80,
+          .top_p = 0.98f,
+          .min_p = 0.001f,
+          .typical_p = 0.9f,
+          .seed = 3};
+}
+
+TEST(AllocationTest, StepsAllocateNothing) {
   setenv("SLUICE_KERNELS", "reference", /*overwrite=*/1);
   for (const kernels::WeightFormat format : kernels::kAllWeightFormats) {
     SCOPED_TRACE(kernels::NameOf(format));
@@ -54,13 +68,18 @@ TEST(AllocationTest, GreedyStepsAllocateNothing) {
     ASSERT_TRUE(runner.ok()) << runner.status();
     const std::vector<TokenId> prompt(40, 7);
     const SamplingParams greedy;
+    const SamplingParams all_options = AllOptions();
+    const std::vector<TokenId> suppressed = {4, 5};
     std::vector<std::vector<BlockId>> blocks;
     for (int s = 0; s < 8; ++s) blocks.push_back({4 * s, 4 * s + 1, 4 * s + 2, 4 * s + 3});
     std::vector<SequenceStep> batch;
     for (int s = 0; s < 8; ++s)
       batch.push_back({.tokens = absl::MakeConstSpan(prompt).first(1),
                        .block_table = blocks[s],
-                       .sampling = &greedy});
+                       .sampling = s % 2 == 0 ? &greedy : &all_options,
+                       .history = prompt,
+                       .num_prompt_tokens = 30,
+                       .suppressed = suppressed});
     // A first step lets every thread set itself up; the second has the batch at its largest.
     (*runner)->Run(batch);
     const int64_t before = allocations;
