@@ -91,8 +91,15 @@ absl::Status GenerateReactor::Submit(const grpc::ByteBuffer& bytes) {
   {
     base::MutexLock lock(mutex_);
     answer_.emplace(*model_->facts.tokenizer,
-                    Answer::Options{request.id, prompt_tokens_, request.stop_token_ids,
-                                    std::move(parsed.stop_strings), parsed.skip_special_tokens});
+                    Answer::Options{.request_id = request.id,
+                                    .prompt_tokens = prompt_tokens_,
+                                    .stop_token_ids = request.stop_token_ids,
+                                    .stop_strings = std::move(parsed.stop_strings),
+                                    .skip_special_tokens = parsed.skip_special_tokens,
+                                    .num_choices = request.num_choices,
+                                    .min_tokens = request.min_tokens,
+                                    .include_stop = parsed.include_stop,
+                                    .echo = std::move(parsed.echo)});
   }
   absl::Status status = model_->engine->Submit(std::move(request), stream_);
   if (absl::IsResourceExhausted(status)) {
@@ -140,19 +147,19 @@ void GenerateReactor::OnDone() {
 
 void GenerateReactor::Advance() {
   Move move;
-  bool cancel_in_engine;
+  Cancels cancels;
   grpc::Status status;
   {
     base::MutexLock lock(mutex_);
     move = Decide();
-    cancel_in_engine = TakeCancel();
+    cancels = TakeCancels();
     if (move == Move::kFinish || move == Move::kWriteAndFinish) {
       finished_ = true;
       Conclude();
       status = ToGrpcStatus(*end_);
     }
   }
-  if (cancel_in_engine) model_->engine->Cancel(request_id_, stream_.get()).IgnoreError();
+  CancelInEngine(cancels);
   switch (move) {
     case Move::kNothing:
       return;
@@ -181,11 +188,17 @@ GenerateReactor::Move GenerateReactor::Decide() {
   return Move::kWrite;
 }
 
-bool GenerateReactor::TakeCancel() {
-  if (!submitted_ || cancelled_in_engine_ || finished_ || !(cancelled_ || end_)) return false;
+GenerateReactor::Cancels GenerateReactor::TakeCancels() {
+  if (!submitted_ || cancelled_in_engine_ || finished_) return {};
+  if (!cancelled_ && !end_) return {.choices = answer_->TakeStopped()};
   if (!answer_->engine_done()) Read();
   cancelled_in_engine_ = !answer_->engine_done();
-  return cancelled_in_engine_;
+  return {.request = cancelled_in_engine_};
+}
+
+// Whatever has ended by itself meanwhile is not found.
+void GenerateReactor::CancelInEngine(const Cancels& cancels) {
+  if (cancels.request) model_->engine->Cancel(request_id_, stream_.get()).IgnoreError();
 }
 
 void GenerateReactor::Read() {

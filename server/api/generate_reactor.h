@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -51,8 +52,14 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   Move Decide() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Fills the outbox from the stream.
   void Read() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Whether the engine is still at work for a client that is gone or has its answer; true once.
-  bool TakeCancel() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What the engine still does that nobody needs: all of it, for a client that is gone or has its
+  // answer, or choices that a stop string ended. Each comes once.
+  struct Cancels {
+    bool request = false;
+    std::vector<int> choices;
+  };
+  Cancels TakeCancels() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CancelInEngine(const Cancels& cancels);
   absl::Status CancelledStatus() const;
   // Metrics, log and, if the request was refused, trailing metadata: the last before Finish.
   void Conclude() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -144,6 +144,20 @@ TEST(GenerateTest, AStopStringEndsTheAnswerAndFreesTheRequest) {
   EXPECT_LE(server.engine->Load().generated_tokens, 14) << "the engine went on after the end";
 }
 
+TEST(GenerateTest, PromptAndStopStringAreInTheTextIfWanted) {
+  TestServer server({.scripts = {"one two END and on and on"}});
+  v1::GenerateRequest request = TestServer::Request(0);
+  request.mutable_token_ids()->set_ids(1, '>');
+  request.mutable_stopping()->add_stop_strings("o END");
+  request.mutable_stopping()->set_include_stop(true);
+  request.mutable_response()->set_echo(true);
+  const Outcome outcome = Call(server, request).ReadAll();
+  EXPECT_TRUE(outcome.status.ok());
+  EXPECT_EQ(outcome.text, absl::StrCat(std::string(1, '\0'), ">one two END"));
+  EXPECT_EQ(outcome.finished.stop_string(), "o END");
+  EXPECT_THAT(outcome.token_ids, ElementsAreArray(testing::Bytes("one two END")));
+}
+
 TEST(GenerateTest, LogprobsComeWithTheTokensAndBeforeThemForThePrompt) {
   TestServer server({.scripts = {"abc~"}});
   v1::GenerateRequest request = TestServer::Request(0);
