@@ -22,15 +22,15 @@ metrics::FinishReason ReasonOf(const FinishedRequest& request) {
   }
 }
 
-// Absent for a call that went away by itself.
+// Absent for a call that went away by itself, and for one that the engine or whoever else had too
+// much to do refused, and counted, with RESOURCE_EXHAUSTED.
 std::optional<metrics::RejectionReason> RejectionOf(const ApiContext& api,
                                                     const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kCancelled:
     case absl::StatusCode::kDeadlineExceeded:
-      return std::nullopt;
     case absl::StatusCode::kResourceExhausted:
-      return metrics::RejectionReason::kQueueFull;
+      return std::nullopt;
     case absl::StatusCode::kAlreadyExists:
       return metrics::RejectionReason::kDuplicateId;
     case absl::StatusCode::kUnavailable:
@@ -52,10 +52,6 @@ void RecordFinished(const ApiContext& api, const FinishedRequest& request) {
   metrics.request_latency_seconds.Observe(seconds);
   metrics.request_prompt_tokens.Observe(request.prompt_tokens);
   metrics.request_generation_tokens.Observe(request.generated_tokens);
-  if (request.generated_tokens > 1 && request.first_token_time) {
-    metrics.request_time_per_output_token_seconds.Observe(
-        absl::ToDoubleSeconds(now - *request.first_token_time) / (request.generated_tokens - 1));
-  }
   base::Log().info(
       "request id={} method=Generate prompt_tokens={} generated_tokens={} seconds={:.3f} status={}",
       request.id, request.prompt_tokens, request.generated_tokens, seconds,

@@ -50,10 +50,10 @@ v1::GetLoadResponse Load(const ServedModel& model) {
   response.set_max_waiting_requests(model.limits.max_waiting_requests);
   response.set_max_running_requests(model.limits.max_running_requests);
   response.set_total_kv_blocks(load.total_kv_blocks);
-  response.set_free_kv_blocks(load.free_kv_blocks);
+  // What a prefix is cached in is given away when it is needed.
+  response.set_free_kv_blocks(load.total_kv_blocks - load.used_kv_blocks());
   if (load.total_kv_blocks > 0) {
-    response.set_kv_cache_usage(1.0 -
-                                static_cast<double>(load.free_kv_blocks) / load.total_kv_blocks);
+    response.set_kv_cache_usage(static_cast<double>(load.used_kv_blocks()) / load.total_kv_blocks);
   }
   response.set_steps(load.steps);
   response.set_prompt_tokens(load.prompt_tokens);

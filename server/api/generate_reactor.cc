@@ -23,6 +23,10 @@ absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
   return absl::FromChrono(deadline);
 }
 
+void CountTooManyCalls(const ApiContext& api) {
+  api.metrics.admission_rejections_total(metrics::RejectionReason::kTooManyCalls).Increment();
+}
+
 MadeUp MakeUp() {
   thread_local std::mt19937_64 random{[] {
     std::random_device device;
@@ -41,6 +45,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateReactor::Start(
   if (request.Length() <= kMaxInlineBytes) {
     reactor->Begin(request);
   } else if (!api.text_thread.Run([reactor, request] { reactor->Begin(request); })) {
+    CountTooManyCalls(api);
     {
       base::MutexLock lock(reactor->mutex_);
       reactor->begun_ = true;
@@ -76,6 +81,7 @@ absl::Status GenerateReactor::Submit(const grpc::ByteBuffer& bytes) {
   }
   ASSIGN_OR_RETURN(model_, api_.slot.ForWork());
   if (api_.active_calls.Overfull()) {
+    CountTooManyCalls(api_);
     return WithRetryDelay(absl::ResourceExhaustedError("too many answers are open or unread"),
                           model_->engine->RetryDelay());
   }

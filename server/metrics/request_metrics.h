@@ -42,20 +42,22 @@ inline constexpr size_t kNumFinishReasons = 6;
 
 // Why a request was not admitted, for admission_rejections_total{reason}.
 enum class RejectionReason {
-  kQueueFull,    // RESOURCE_EXHAUSTED
-  kLoading,      // UNAVAILABLE: the model is not loaded yet
-  kDraining,     // UNAVAILABLE: the server is stopping
-  kInvalid,      // INVALID_ARGUMENT: it can never run
-  kDuplicateId,  // ALREADY_EXISTS
+  kQueueFull,     // RESOURCE_EXHAUSTED: too many requests wait; counted by the engine
+  kQueueTokens,   // RESOURCE_EXHAUSTED: too many prompt tokens wait; counted by the engine
+  kDeadline,      // RESOURCE_EXHAUSTED: its deadline could not be met; counted by the engine
+  kTooManyCalls,  // RESOURCE_EXHAUSTED: too many answers are open, or texts to be tokenized
+  kLoading,       // UNAVAILABLE: the model is not loaded yet
+  kDraining,      // UNAVAILABLE: the server is stopping
+  kInvalid,       // INVALID_ARGUMENT: it can never run
+  kDuplicateId,   // ALREADY_EXISTS
 };
-inline constexpr size_t kNumRejectionReasons = 5;
+inline constexpr size_t kNumRejectionReasons = 8;
 
 // gRPC's status codes, OK (0) to UNAUTHENTICATED (16).
 inline constexpr size_t kNumCodes = 17;
 
 struct RequestMetrics {
   prometheus::Histogram& request_latency_seconds;
-  prometheus::Histogram& request_time_per_output_token_seconds;
   prometheus::Histogram& request_prompt_tokens;
   prometheus::Histogram& request_generation_tokens;
   std::array<std::array<prometheus::Counter*, kNumCodes>, kNumMethods> requests_by_method;

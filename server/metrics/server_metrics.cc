@@ -30,7 +30,8 @@ using Buckets = Histogram::BucketBoundaries;
 constexpr std::array<const char*, kNumFinishReasons> kFinishReasonNames = {
     "stop", "length", "cancelled", "deadline_exceeded", "unavailable", "error"};
 constexpr std::array<const char*, kNumRejectionReasons> kRejectionReasonNames = {
-    "queue_full", "loading", "draining", "invalid", "duplicate_id"};
+    "queue_full", "queue_tokens", "deadline", "too_many_calls",
+    "loading",    "draining",     "invalid",  "duplicate_id"};
 
 // What a request waits for, in seconds: 1 ms to 10 minutes.
 Buckets RequestSeconds() {
@@ -82,9 +83,6 @@ RequestMetrics MakeRequestMetrics(Registry& registry) {
       .request_latency_seconds =
           AddHistogram(registry, "sluice_request_latency_seconds",
                        "From the arrival of a request to the end of its answer.", RequestSeconds()),
-      .request_time_per_output_token_seconds = AddHistogram(
-          registry, "sluice_request_time_per_output_token_seconds",
-          "Mean time between the tokens of an answer, one observation per request.", StepSeconds()),
       .request_prompt_tokens =
           AddHistogram(registry, "sluice_request_prompt_tokens",
                        "Prompt length of finished requests, in tokens.", PowersOfTwo(131072)),
@@ -109,7 +107,8 @@ RequestMetrics MakeRequestMetrics(Registry& registry) {
   return metrics;
 }
 
-EngineMetrics MakeEngineMetrics(Registry& registry, ExpertLoad& expert_load) {
+EngineMetrics MakeEngineMetrics(Registry& registry, const RequestMetrics& requests,
+                                ExpertLoad& expert_load) {
   constexpr const char* kKvBlocksHelp = "Blocks of KV cache, by state.";
   return {
       .requests_running = AddGauge(registry, "sluice_requests_running",
@@ -121,8 +120,19 @@ EngineMetrics MakeEngineMetrics(Registry& registry, ExpertLoad& expert_load) {
       .prompt_tokens_cached_total =
           AddCounter(registry, "sluice_prompt_tokens_cached_total",
                      "Prompt tokens that were found in the KV cache instead of computed."),
+      .prefix_cache_queries_total =
+          AddCounter(registry, "sluice_prefix_cache_queries_total",
+                     "Prompt tokens that were looked up in the prefix cache."),
+      .prefix_cache_hits_total = AddCounter(registry, "sluice_prefix_cache_hits_total",
+                                            "Prompt tokens that were found in the prefix cache."),
       .generation_tokens_total =
           AddCounter(registry, "sluice_generation_tokens_total", "Tokens generated."),
+      .preemptions_total =
+          AddCounter(registry, "sluice_preemptions_total",
+                     "Sequences that gave up their blocks, to be computed anew later."),
+      .rejections_queue_full = requests.admission_rejections_total(RejectionReason::kQueueFull),
+      .rejections_queue_tokens = requests.admission_rejections_total(RejectionReason::kQueueTokens),
+      .rejections_deadline = requests.admission_rejections_total(RejectionReason::kDeadline),
       .step_seconds =
           AddHistogram(registry, "sluice_step_seconds", "Time of one step.", StepSeconds()),
       .step_tokens = AddHistogram(registry, "sluice_step_tokens", "Tokens that a step computes.",
@@ -143,11 +153,16 @@ EngineMetrics MakeEngineMetrics(Registry& registry, ExpertLoad& expert_load) {
                        "From the arrival of a request to its first token.", RequestSeconds()),
       .inter_token_latency_seconds = AddHistogram(
           registry, "sluice_inter_token_latency_seconds",
-          "Between two tokens of a request, one observation per token.", StepSeconds()),
+          "Between two tokens of an answer, one observation per token.", StepSeconds()),
+      .request_time_per_output_token_seconds = AddHistogram(
+          registry, "sluice_request_time_per_output_token_seconds",
+          "Mean time between the tokens of an answer, one observation per answer.", StepSeconds()),
       .kv_cache_usage_ratio = AddGauge(registry, "sluice_kv_cache_usage_ratio",
-                                       "Share of the KV cache in use, from 0 to 1."),
+                                       "Share of the KV cache that sequences use, from 0 to 1."),
       .kv_blocks_used = AddGauge(registry, "sluice_kv_blocks", kKvBlocksHelp, {{"state", "used"}}),
       .kv_blocks_free = AddGauge(registry, "sluice_kv_blocks", kKvBlocksHelp, {{"state", "free"}}),
+      .kv_blocks_cached =
+          AddGauge(registry, "sluice_kv_blocks", kKvBlocksHelp, {{"state", "cached"}}),
       .expert_load = expert_load,
   };
 }
@@ -222,7 +237,7 @@ ExpertLoad& ServerMetrics::AddExpertLoad(std::vector<int> layers, int num_expert
 }
 
 EngineMetrics ServerMetrics::Engine(ExpertLoad& expert_load) {
-  return MakeEngineMetrics(state_->registry, expert_load);
+  return MakeEngineMetrics(state_->registry, state_->requests, expert_load);
 }
 
 std::shared_ptr<prometheus::Collectable> ServerMetrics::collectable() const { return state_; }

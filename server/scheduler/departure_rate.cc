@@ -7,6 +7,7 @@ namespace sluice::scheduler {
 void DepartureRate::NoteEnded(int num_ended, absl::Time now) {
   const absl::Duration interval = std::max(now - since_, absl::ZeroDuration()) / num_ended;
   for (int i = 0; i < num_ended; ++i) mean_ += (interval - mean_) / 8;
+  num_ended_ += num_ended;
   since_ = now;
 }
 

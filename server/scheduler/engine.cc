@@ -39,13 +39,16 @@ absl::Status Engine::Submit(Request request, std::shared_ptr<TokenStream> stream
   return state_->core.Submit(std::move(request), std::move(stream));
 }
 
-absl::Status Engine::Cancel(absl::string_view id, const TokenStream* stream) {
-  return state_->core.Cancel(id, stream);
+absl::Status Engine::Cancel(absl::string_view id, const TokenStream* stream,
+                            std::optional<int> choice) {
+  return state_->core.Cancel(id, stream, choice);
 }
 
 EngineLoad Engine::Load() const { return state_->core.Load(); }
 
 absl::Duration Engine::RetryDelay() const { return state_->core.RetryDelay(); }
+
+void Engine::Drain() { state_->core.Drain(); }
 
 void Engine::Stop() {
   state_->core.Close();

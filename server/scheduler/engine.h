@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -31,26 +32,36 @@ class Engine {
 
   // Hands `request` over; its events come out of `stream`. All or nothing, and at once; where a
   // field is at fault, the message begins with its name:
-  //   INVALID_ARGUMENT    it can never run: no prompt, max_tokens below 1, or prompt + max_tokens
-  //                       beyond the context or the KV cache
+  //   INVALID_ARGUMENT    it can never run: no prompt; max_tokens or num_choices below 1; more
+  //                       choices than run at once; min_tokens below 0 or above max_tokens; prompt
+  //                       + max_tokens beyond the context or the KV cache
   //   ALREADY_EXISTS      its id waits or runs
-  //   RESOURCE_EXHAUSTED  the queue is full; RetryDelay() says when to come back
-  //   UNAVAILABLE         the engine is stopping
-  // An accepted request ends with exactly one FinishedEvent or FailedEvent. By then its blocks are
-  // free, its id may be used again, and Load() counts it no more.
+  //   RESOURCE_EXHAUSTED  too many requests or prompt tokens wait, or, by what was measured, its
+  //                       deadline will pass before its first token; the message says which, and
+  //                       RetryDelay() when to come back. Counted in the metrics by reason.
+  //   UNAVAILABLE         the engine drains or stops
+  // An accepted request ends with exactly one FinishedEvent for each choice (none for a choice that
+  // was cancelled), or with one FailedEvent. Then its blocks are free or cached, its id may be used
+  // again, and Load() counts it no more.
   absl::Status Submit(Request request, std::shared_ptr<TokenStream> stream);
 
   // Ends a request with CANCELLED before the next step, unless the step that is running finishes
   // it. NOT_FOUND if it neither waits nor runs.
   // Given a stream, only the request whose events go there: an id may be used again.
-  absl::Status Cancel(absl::string_view id, const TokenStream* stream = nullptr);
+  // Given a choice, only that one, without an event: at the latest from the next step on there are
+  // none of this choice. The request ends with its last choice.
+  absl::Status Cancel(absl::string_view id, const TokenStream* stream = nullptr,
+                      std::optional<int> choice = std::nullopt);
 
   EngineLoad Load() const;
 
   // When a refused client should come back: the time in which the queue, at the rate at which
-  // requests have been ending, gains a free place. From 0.1 s (also when the queue is not full) to
-  // 60 s.
+  // requests have been ending and prompts have been computed, gains a place. From 0.1 s (also when
+  // nobody waits) to 60 s.
   absl::Duration RetryDelay() const;
+
+  // From now on Submit says UNAVAILABLE; requests that wait or run go on to their ends.
+  void Drain();
 
   // Ends every request with UNAVAILABLE once the step that is running is over, and waits for the
   // engine thread to end. Not to be called from a stream's on_readable.

@@ -1,12 +1,12 @@
 #include "scheduler/engine_core.h"
 
 #include <algorithm>
-#include <iterator>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "scheduler/block_table.h"
 
 namespace sluice::scheduler {
 namespace {
@@ -16,25 +16,16 @@ namespace {
 PlanLimits FitToRunner(const EngineLimits& limits, const model::ModelRunner& runner) {
   PlanLimits fit;
   fit.max_step_tokens = std::min(limits.max_step_tokens, runner.max_step_tokens());
-  fit.max_step_sequences = std::min(runner.max_step_sequences(), fit.max_step_tokens);
-  fit.max_running_sequences = std::min(limits.max_running_requests, fit.max_step_sequences);
+  fit.max_running_sequences =
+      std::min({limits.max_running_requests, runner.max_step_sequences(), fit.max_step_tokens});
   CHECK(fit.max_running_sequences >= 1);
   return fit;
 }
 
-// The system's clock may be set back.
-double SecondsBetween(absl::Time from, absl::Time to) {
-  return std::max(absl::ToDoubleSeconds(to - from), 0.0);
-}
+bool RanksBefore(const Sequence* a, const Sequence* b) { return a->RanksBefore(*b); }
 
-// Moves the sequences that ended to the back of `ended`; the others keep their order.
-template <typename Container>
-void TakeEnded(Container& sequences, std::vector<std::unique_ptr<Sequence>>& ended) {
-  const auto first_ended =
-      std::stable_partition(sequences.begin(), sequences.end(),
-                            [](const std::unique_ptr<Sequence>& s) { return !s->ended(); });
-  std::move(first_ended, sequences.end(), std::back_inserter(ended));
-  sequences.erase(first_ended, sequences.end());
+absl::Status OutOfRange(absl::string_view field, int64_t value, absl::string_view bound) {
+  return absl::InvalidArgumentError(absl::StrCat(field, ": ", value, " is ", bound));
 }
 
 }  // namespace
@@ -44,10 +35,12 @@ EngineCore::EngineCore(const EngineOptions& options)
       plan_limits_(FitToRunner(options.limits, *options.runner)),
       clock_(*options.clock),
       runner_(*options.runner),
-      metrics_(*options.metrics),
-      queue_(options.limits.max_waiting_requests, clock_),
+      queue_(options.limits, clock_, *options.metrics),
+      report_(*options.metrics),
       blocks_(runner_.num_kv_blocks()) {
   CHECK(limits_.max_waiting_requests >= 1 && limits_.max_context >= 1);
+  CHECK(limits_.priority_ageing >= absl::ZeroDuration() &&
+        limits_.priority_ageing < absl::InfiniteDuration());
   CHECK(blocks_.num_blocks() >= 1);
   PublishLoad();
 }
@@ -55,9 +48,17 @@ EngineCore::EngineCore(const EngineOptions& options)
 absl::Status EngineCore::Submit(Request request, std::shared_ptr<TokenStream> stream) {
   CHECK(stream != nullptr);
   if (request.prompt.empty()) return absl::InvalidArgumentError("prompt: it has no tokens");
-  if (request.max_tokens < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("max_tokens: ", request.max_tokens, " is less than 1"));
+  if (request.max_tokens < 1) return OutOfRange("max_tokens", request.max_tokens, "less than 1");
+  if (request.num_choices < 1) return OutOfRange("num_choices", request.num_choices, "less than 1");
+  if (request.num_choices > plan_limits_.max_running_sequences) {
+    return OutOfRange("num_choices", request.num_choices,
+                      absl::StrCat("more than the ", plan_limits_.max_running_sequences,
+                                   " sequences that run at once"));
+  }
+  if (request.min_tokens < 0) return OutOfRange("min_tokens", request.min_tokens, "less than 0");
+  if (request.min_tokens > request.max_tokens) {
+    return OutOfRange("min_tokens", request.min_tokens,
+                      absl::StrCat("more than max_tokens, ", request.max_tokens));
   }
   const int64_t num_prompt = static_cast<int64_t>(request.prompt.size());
   const int64_t num_tokens = num_prompt + request.max_tokens;
@@ -73,7 +74,7 @@ absl::Status EngineCore::Submit(Request request, std::shared_ptr<TokenStream> st
   return queue_.Submit(std::move(request), std::move(stream));
 }
 
-bool EngineCore::AwaitWork() { return queue_.AwaitWork(HasSequences()); }
+bool EngineCore::AwaitWork() { return queue_.AwaitWork(!groups_.empty()); }
 
 void EngineCore::Step() {
   now_ = clock_.Now();
@@ -87,62 +88,118 @@ void EngineCore::Step() {
 }
 
 void EngineCore::DrainInbox() {
-  TakeIn(queue_.Drain());
+  TakeIn(queue_.TakeInbox());
   CheckDeadlines();
   Retire();
 }
 
 void EngineCore::TakeIn(Inbox inbox) {
   for (Arrival& arrival : inbox.arrivals) {
-    waiting_.push_back(std::make_unique<Sequence>(std::move(arrival)));
+    last_arrival_ = std::max(last_arrival_, arrival.submitted_at);
+    const uint64_t number = arrival.number;
+    const Rank rank =
+        Rank::Of(last_arrival_, number, arrival.request.priority, limits_.priority_ageing);
+    const auto group = groups_.emplace_hint(
+        groups_.end(), number, std::make_unique<RequestGroup>(std::move(arrival), rank));
+    Enqueue(*group->second->sequences().front());
   }
-  for (const uint64_t number : inbox.cancelled) {
+  for (const Cancellation& cancellation : inbox.cancelled) {
+    const auto group = groups_.find(cancellation.number);
     // It may have ended since.
-    Sequence* sequence = Find(number);
-    if (sequence != nullptr) sequence->Fail(absl::CancelledError("the request was cancelled"));
+    if (group == groups_.end() || group->second->ended()) continue;
+    if (cancellation.choice.has_value()) {
+      group->second->EndChoice(*cancellation.choice);
+    } else {
+      group->second->Fail(absl::CancelledError("the request was cancelled"));
+    }
   }
 }
 
 void EngineCore::CheckDeadlines() {
-  const auto check = [this](Sequence& sequence, absl::string_view state) {
-    if (sequence.ended() || now_ < sequence.deadline()) return;
-    sequence.Fail(absl::DeadlineExceededError(
-        absl::StrCat("the deadline passed while the request was ", state, ", after ",
-                     sequence.num_generated(), " generated tokens")));
-  };
-  for (const auto& sequence : waiting_) check(*sequence, "waiting");
-  for (const auto& sequence : running_) check(*sequence, "running");
+  for (const auto& [number, group] : groups_) {
+    if (group->ended() || now_ < group->request().deadline) continue;
+    group->Fail(absl::DeadlineExceededError(absl::StrCat(
+        "the deadline passed while the request was ", group->is_running() ? "running" : "waiting",
+        ", after ", group->num_generated(), " generated tokens")));
+  }
 }
 
 void EngineCore::MakePlan() {
-  running_pending_.clear();
-  for (const auto& sequence : running_) running_pending_.push_back(sequence->tokens_pending());
-  waiting_wanted_.clear();
-  for (const auto& sequence : waiting_) {
-    waiting_wanted_.push_back(
-        {.tokens_pending = sequence->tokens_pending(), .blocks_wanted = sequence->blocks_wanted()});
-  }
-  const SchedulerState state{.running_pending = running_pending_,
-                             .waiting = waiting_wanted_,
-                             .free_blocks = blocks_.num_free()};
+  DescribeRunning();
+  DescribeWaiting();
+  const SchedulerState state{.running = running_rows_,
+                             .waiting = waiting_rows_,
+                             .available_blocks = blocks_.num_available(),
+                             .total_blocks = blocks_.num_blocks()};
   plan_ = Plan(state, plan_limits_, std::move(plan_));
-  // While something runs, it is planned. When nothing does, all blocks are free, and Submit took
-  // only what fits into them. So the engine may sleep exactly when it has no sequences, and needs
+  // The first of those that run, or else of those that wait, is always planned, as Submit took only
+  // what fits into all blocks. So the engine may sleep exactly when it has no requests, and needs
   // no alarm for the deadlines of those that wait.
-  CHECK(!plan_.sequences.empty() || !HasSequences());
+  CHECK(!plan_.sequences.empty() || groups_.empty());
+}
+
+void EngineCore::DescribeRunning() {
+  std::sort(running_.begin(), running_.end(), RanksBefore);
+  // A sequence takes at most one block before any is preempted.
+  const bool may_preempt = blocks_.num_available() < static_cast<int>(running_.size());
+  running_rows_.clear();
+  for (const Sequence* sequence : running_) {
+    RunningSequence& row = running_rows_.emplace_back(sequence->Running());
+    if (may_preempt) row.blocks_unshared = sequence->CountUnshared(blocks_);
+  }
+}
+
+// Stops where the plan must, so that not every prompt is looked up in every step.
+void EngineCore::DescribeWaiting() {
+  int places_left = plan_limits_.max_running_sequences;
+  for (const RunningSequence& row : running_rows_) places_left -= row.places;
+  int64_t tokens_left = plan_limits_.max_step_tokens;
+  int blocks_left = blocks_.num_available();
+  waiting_rows_.clear();
+  for (const Sequence* sequence : waiting_) {
+    if (places_left <= 0 || tokens_left <= 0 || blocks_left <= 0) return;
+    const WaitingSequence& row = waiting_rows_.emplace_back(sequence->Waiting(blocks_));
+    places_left -= row.places;
+    tokens_left -= row.tokens_pending;
+    blocks_left -= NumBlocksFor(row.tokens_pending);
+  }
 }
 
 void EngineCore::Apply() {
-  const size_t num_running = running_.size();
-  for (int i = 0; i < plan_.num_admitted; ++i) {
-    Sequence& sequence = *waiting_.front();
-    sequence.Start(blocks_.Allocate(sequence.blocks_wanted()), now_);
-    metrics_.queue_time_seconds.Observe(SecondsBetween(sequence.times().submitted, now_));
-    running_.push_back(std::move(waiting_.front()));
-    waiting_.pop_front();
+  PreemptLast(plan_.num_preempted);
+  const size_t num_before = running_.size();
+  AdmitFirst(plan_.num_admitted);
+  for (const auto& [index, num_tokens] : plan_.sequences) {
+    running_[index]->Grow(blocks_, num_tokens);
   }
   PublishLoad();
-  for (size_t i = num_running; i < running_.size(); ++i) running_[i]->DeliverEvents();
+  for (size_t i = num_before; i < running_.size(); ++i) running_[i]->group().DeliverEvents();
+}
+
+void EngineCore::PreemptLast(int num_sequences) {
+  for (int i = 0; i < num_sequences; ++i) {
+    Sequence& sequence = *running_.back();
+    running_.pop_back();
+    sequence.Release(blocks_);
+    Enqueue(sequence);
+    report_.AddPreemption();
+  }
+}
+
+void EngineCore::AdmitFirst(int num_sequences) {
+  for (int i = 0; i < num_sequences; ++i) {
+    Sequence& sequence = *waiting_[i];
+    running_.push_back(&sequence);
+    const int64_t num_cached = sequence.Start(blocks_);
+    RequestGroup& group = sequence.group();
+    if (group.started_at() != absl::InfinitePast()) continue;  // it was preempted
+    group.Start(num_cached, now_);
+    const Request& request = group.request();
+    const bool is_looked_up = !request.bypass_prefix_cache && !request.prompt_logprobs.has_value();
+    report_.AddStarted(group, is_looked_up ? group.num_prompt() : 0, num_cached, now_);
+    queue_.NoteAdmitted(group.num_prompt(), num_cached);
+  }
+  waiting_.erase(waiting_.begin(), waiting_.begin() + num_sequences);
 }
 
 void EngineCore::Run() {
@@ -152,107 +209,109 @@ void EngineCore::Run() {
   }
   const absl::Span<const model::SequenceResult> results = runner_.Run(batch_);
   CHECK(results.size() == batch_.size());
-  const absl::Time started_at = std::exchange(now_, clock_.Now());
-  metrics_.step_seconds.Observe(SecondsBetween(started_at, now_));
+  Accept(results);
+  ForkFinishedPrompts();
+}
 
-  int num_step_tokens = 0;
-  int num_prompt_tokens = 0;
-  int num_generated = 0;
+void EngineCore::Accept(absl::Span<const model::SequenceResult> results) {
+  const absl::Time started_at = std::exchange(now_, clock_.Now());
+  EngineReport::Step step;
+  step.num_sequences = static_cast<int>(results.size());
+  int chunk_tokens = 0;
   for (size_t i = 0; i < results.size(); ++i) {
     const auto [index, num_tokens] = plan_.sequences[i];
     Sequence& sequence = *running_[index];
-    const Sequence::Times before = sequence.times();
-    num_step_tokens += num_tokens;
-    num_prompt_tokens += sequence.Accept(num_tokens, results[i], now_);
+    const absl::Time last_token_at = sequence.last_token_at();
+    step.num_tokens += num_tokens;
+    if (num_tokens > 1) chunk_tokens += num_tokens;
+    step.num_prompt_tokens +=
+        static_cast<int>(sequence.Accept(num_tokens, results[i], blocks_, now_));
     if (results[i].token.has_value()) {
-      ++num_generated;
-      ObserveToken(before, sequence);
+      ++step.num_generated;
+      report_.AddToken(sequence, last_token_at, now_);
     }
   }
-  metrics_.step_tokens.Observe(num_step_tokens);
-  metrics_.step_sequences.Observe(static_cast<double>(results.size()));
-  metrics_.prompt_tokens_total.Increment(num_prompt_tokens);
-  metrics_.generation_tokens_total.Increment(num_generated);
-  ++load_.steps;
-  load_.prompt_tokens += num_prompt_tokens;
-  load_.generated_tokens += num_generated;
-}
-
-void EngineCore::ObserveToken(const Sequence::Times& before, const Sequence& sequence) {
-  const Sequence::Times& times = sequence.times();
-  if (sequence.num_generated() == 1) {
-    metrics_.prefill_time_seconds.Observe(SecondsBetween(times.started, now_));
-    metrics_.time_to_first_token_seconds.Observe(SecondsBetween(times.submitted, now_));
-  } else {
-    metrics_.inter_token_latency_seconds.Observe(SecondsBetween(before.last_token, now_));
+  report_.AddStep(step, now_ - started_at);
+  if (step.num_tokens == plan_limits_.max_step_tokens && chunk_tokens > 0) {
+    queue_.NoteFullStep(chunk_tokens, now_ - started_at);
   }
 }
 
-// A reader who hears of a token finds it counted everywhere; one who hears of an end is served by
-// Retire, which frees what the sequence held first.
+// Before Retire, as the sequence that computed the prompt may have ended already. There are places
+// for the others: they were kept.
+void EngineCore::ForkFinishedPrompts() {
+  for (const PlannedSequence& planned : plan_.sequences) {
+    RequestGroup& group = running_[planned.index]->group();
+    if (!group.prompt_done() || group.num_unforked() == 0) continue;
+    for (const auto& sequence : group.Fork(blocks_, runner_)) running_.push_back(sequence.get());
+  }
+}
+
+// A reader who hears of a token finds it counted everywhere; one who hears of a request's end is
+// served by Retire, which frees what it held first.
 void EngineCore::Publish() {
-  const model::ExpertStepLoad experts = runner_.expert_load();
-  metrics_.expert_load.Publish({.num_tokens = experts.num_tokens,
-                                .tokens = experts.tokens,
-                                .weights = experts.weights,
-                                .probabilities = experts.probabilities,
-                                .seconds = experts.seconds});
+  report_.AddExperts(runner_.expert_load());
   PublishLoad();
-  for (const auto& sequence : running_) {
-    if (!sequence->ended()) sequence->DeliverEvents();
+  for (const Sequence* sequence : running_) {
+    if (!sequence->group().ended()) sequence->group().DeliverEvents();
   }
 }
 
 void EngineCore::Retire() {
-  TakeEnded(running_, ended_);
-  TakeEnded(waiting_, ended_);
-  if (ended_.empty()) return;
+  bool any_ended = false;
+  for (std::vector<Sequence*>* sequences : {&running_, &waiting_}) {
+    const auto has_ended = [&](Sequence* sequence) {
+      if (!sequence->ended()) return false;
+      sequence->Release(blocks_);
+      return any_ended = true;
+    };
+    sequences->erase(std::remove_if(sequences->begin(), sequences->end(), has_ended),
+                     sequences->end());
+  }
+  if (!any_ended) return;
   std::vector<absl::string_view> ids;
-  for (const auto& sequence : ended_) {
-    blocks_.Free(sequence->ReleaseBlocks());
-    ids.push_back(sequence->id());
-    // Whatever ended it: what ends at a stop string is cancelled.
-    const Sequence::Times& times = sequence->times();
-    if (sequence->num_generated() > 1) {
-      metrics_.decode_time_seconds.Observe(SecondsBetween(times.first_token, times.last_token));
+  for (auto group = groups_.begin(); group != groups_.end();) {
+    if (!group->second->ended()) {
+      ++group;
+      continue;
     }
+    ids.push_back(group->second->request().id);
+    report_.AddEnded(*group->second);
+    ended_.push_back(std::move(group->second));
+    group = groups_.erase(group);
   }
   PublishLoad(ids);
-  for (const auto& sequence : ended_) sequence->DeliverEvents();
+  for (const auto& group : ended_) group->DeliverEvents();
   ended_.clear();
 }
 
 void EngineCore::EndAll(absl::string_view message) {
-  TakeIn(queue_.Drain());
-  const auto end = [message](Sequence& sequence) {
-    if (!sequence.ended()) sequence.Fail(absl::UnavailableError(message));
-  };
-  for (const auto& sequence : waiting_) end(*sequence);
-  for (const auto& sequence : running_) end(*sequence);
+  TakeIn(queue_.TakeInbox());
+  for (const auto& [number, group] : groups_) {
+    if (!group->ended()) group->Fail(absl::UnavailableError(message));
+  }
   Retire();
 }
 
-Sequence* EngineCore::Find(uint64_t number) {
-  const auto has_number = [number](const auto& sequence) { return sequence->number() == number; };
-  const auto waiting = std::find_if(waiting_.begin(), waiting_.end(), has_number);
-  if (waiting != waiting_.end()) return waiting->get();
-  const auto running = std::find_if(running_.begin(), running_.end(), has_number);
-  return running != running_.end() ? running->get() : nullptr;
+void EngineCore::Enqueue(Sequence& sequence) {
+  waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), &sequence, RanksBefore),
+                  &sequence);
 }
 
 void EngineCore::PublishLoad(absl::Span<const absl::string_view> ended_ids) {
-  load_.waiting_requests = static_cast<int>(waiting_.size());
-  load_.running_requests = static_cast<int>(running_.size());
-  load_.total_kv_blocks = blocks_.num_blocks();
-  load_.free_kv_blocks = blocks_.num_free();
-  const EngineLoad load = queue_.Update(load_, ended_ids);
-
-  const int used_blocks = load.total_kv_blocks - load.free_kv_blocks;
-  metrics_.requests_waiting.Set(load.waiting_requests);
-  metrics_.requests_running.Set(load.running_requests);
-  metrics_.kv_blocks_used.Set(used_blocks);
-  metrics_.kv_blocks_free.Set(load.free_kv_blocks);
-  metrics_.kv_cache_usage_ratio.Set(static_cast<double>(used_blocks) / load.total_kv_blocks);
+  EngineLoad load = report_.load();
+  for (const auto& [number, group] : groups_) {
+    if (group->is_running()) {
+      ++load.running_requests;
+    } else {
+      ++load.waiting_requests;
+      load.waiting_prompt_tokens += group->num_prompt();
+    }
+  }
+  load.total_kv_blocks = blocks_.num_blocks();
+  load.free_kv_blocks = blocks_.num_free();
+  load.cached_kv_blocks = blocks_.num_cached();
+  report_.SetLoad(queue_.Update(load, ended_ids));
 }
 
 }  // namespace sluice::scheduler

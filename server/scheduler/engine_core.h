@@ -3,8 +3,9 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
+#include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -14,7 +15,9 @@
 #include "scheduler/block_manager.h"
 #include "scheduler/engine_load.h"
 #include "scheduler/engine_options.h"
+#include "scheduler/engine_report.h"
 #include "scheduler/request.h"
+#include "scheduler/request_group.h"
 #include "scheduler/sequence.h"
 #include "scheduler/step_planner.h"
 #include "scheduler/token_stream.h"
@@ -28,11 +31,13 @@ class EngineCore {
 
   // From any thread; as in Engine.
   absl::Status Submit(Request request, std::shared_ptr<TokenStream> stream);
-  absl::Status Cancel(absl::string_view id, const TokenStream* stream = nullptr) {
-    return queue_.Cancel(id, stream);
+  absl::Status Cancel(absl::string_view id, const TokenStream* stream = nullptr,
+                      std::optional<int> choice = std::nullopt) {
+    return queue_.Cancel(id, stream, choice);
   }
   EngineLoad Load() const { return queue_.Load(); }
   absl::Duration RetryDelay() const { return queue_.RetryDelay(); }
+  void Drain() { queue_.Drain(); }
   // From now on Submit says UNAVAILABLE and AwaitWork false.
   void Close() { queue_.Close(); }
 
@@ -53,38 +58,45 @@ class EngineCore {
   void TakeIn(Inbox inbox);
   void CheckDeadlines();
   void MakePlan();
+  void DescribeRunning();
+  void DescribeWaiting();
   void Apply();
+  void PreemptLast(int num_sequences);
+  void AdmitFirst(int num_sequences);
   void Run();
+  void Accept(absl::Span<const model::SequenceResult> results);
+  void ForkFinishedPrompts();
   void Publish();
   void Retire();
 
-  bool HasSequences() const { return !running_.empty() || !waiting_.empty(); }
-  Sequence* Find(uint64_t number);
+  void Enqueue(Sequence& sequence);
   void PublishLoad(absl::Span<const absl::string_view> ended_ids = {});
-  void ObserveToken(const Sequence::Times& before, const Sequence& sequence);
 
   const EngineLimits limits_;
   const PlanLimits plan_limits_;
   const base::Clock& clock_;
   model::ModelRunner& runner_;
-  metrics::EngineMetrics& metrics_;
 
   AdmissionQueue queue_;
+  EngineReport report_;
   BlockManager blocks_;
-  EngineLoad load_;
   // The time of this step: of its beginning, and from the end of Run on of that.
   absl::Time now_;
+  // The clock may be set back; ranks are not.
+  absl::Time last_arrival_ = absl::InfinitePast();
 
-  // Both in order of arrival.
-  std::deque<std::unique_ptr<Sequence>> waiting_;
-  std::vector<std::unique_ptr<Sequence>> running_;
+  std::map<uint64_t, std::unique_ptr<RequestGroup>> groups_;  // that live, by number
+  // Their sequences that have not ended, in order of rank; those that were just admitted or forked
+  // stand behind the others until the next plan.
+  std::vector<Sequence*> waiting_;
+  std::vector<Sequence*> running_;
 
   // This step's; their memory is used again.
   StepPlan plan_;
-  std::vector<int64_t> running_pending_;
-  std::vector<WaitingSequence> waiting_wanted_;
+  std::vector<RunningSequence> running_rows_;
+  std::vector<WaitingSequence> waiting_rows_;
   std::vector<model::SequenceStep> batch_;
-  std::vector<std::unique_ptr<Sequence>> ended_;
+  std::vector<std::unique_ptr<RequestGroup>> ended_;
 };
 
 }  // namespace sluice::scheduler

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "absl/time/time.h"
 #include "base/clock.h"
 #include "metrics/engine_metrics.h"
 #include "model/model_runner.h"
@@ -13,6 +14,9 @@ namespace sluice::scheduler {
 struct EngineLimits {
   // Requests that wait for admission; beyond it Submit says RESOURCE_EXHAUSTED.
   int max_waiting_requests = 256;
+  // Tokens of their prompts together; beyond it likewise, but a request that finds nobody waiting
+  // is taken whatever its length.
+  int64_t max_waiting_tokens = 262'144;
   // Sequences that run at once. What the runner can take in one step bounds it too, so that every
   // running sequence can have a token in every step.
   int max_running_requests = 64;
@@ -21,6 +25,8 @@ struct EngineLimits {
   int max_step_tokens = 512;
   // Prompt and answer together; at least 1.
   int64_t max_context = 0;
+  // A waiting request rises by one priority in each such time; finite. See Rank.
+  absl::Duration priority_ageing = absl::Seconds(10);
 };
 
 struct EngineOptions {

@@ -1,20 +1,21 @@
-// Sequence: a request's state in the engine, from the moment it leaves the inbox until it ends.
+// Sequence: the state of one choice in the engine.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <string>
-#include <utility>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "base/token.h"
 #include "model/model_runner.h"
-#include "scheduler/admission_queue.h"
-#include "scheduler/token_stream.h"
+#include "scheduler/block_manager.h"
+#include "scheduler/block_table.h"
+#include "scheduler/step_planner.h"
 
 namespace sluice::scheduler {
+
+class RequestGroup;
 
 // For the engine thread alone. Stays where it is made: steps point into it.
 //
@@ -24,67 +25,80 @@ namespace sluice::scheduler {
 //   tokens   | prompt ......................... | generated ...... |
 //            | computed ............... | pending ............... |
 //
-// Events gather until DeliverEvents, so that the engine decides when a reader hears of them.
+// It waits, holding no block, or runs; preempted, it waits with everything pending again.
 class Sequence {
  public:
-  struct Times {
-    absl::Time submitted;
-    // Of the past only: InfinitePast until they have happened.
-    absl::Time started = absl::InfinitePast();
-    absl::Time first_token = absl::InfinitePast();
-    absl::Time last_token = absl::InfinitePast();
-  };
-
-  explicit Sequence(Arrival arrival);
+  // For choice 0 of `group`.
+  Sequence(RequestGroup& group, std::vector<TokenId> prompt);
   Sequence(const Sequence&) = delete;
   Sequence& operator=(const Sequence&) = delete;
 
-  uint64_t number() const { return number_; }
-  const std::string& id() const { return request_.id; }
-  absl::Time deadline() const { return request_.deadline; }
-  const Times& times() const { return times_; }
-  int64_t num_generated() const { return num_known() - num_prompt_; }
+  RequestGroup& group() const { return group_; }
+  int choice() const { return choice_; }
+  int64_t num_generated() const;
   int64_t tokens_pending() const { return num_known() - tokens_computed_; }
-  // FinishedEvent or FailedEvent is among its events.
+  // InfinitePast until there is one.
+  absl::Time first_token_at() const { return first_token_at_; }
+  absl::Time last_token_at() const { return last_token_at_; }
   bool ended() const { return ended_; }
 
-  // The blocks that the prompt and the longest answer take.
-  int blocks_wanted() const;
+  // Served before `other`.
+  bool RanksBefore(const Sequence& other) const;
 
-  // Lets the sequence run, in blocks_wanted() blocks of its own.
-  void Start(std::vector<model::BlockId> block_table, absl::Time now);
+  // As the planner sees it: while it waits, while it runs. CountUnshared() is costly and seldom
+  // needed, so the engine fills it in.
+  WaitingSequence Waiting(const BlockManager& manager) const;
+  RunningSequence Running() const;
+  int CountUnshared(const BlockManager& manager) const { return table_.CountUnshared(manager); }
 
-  // Gives its blocks back; none if it never started.
-  std::vector<model::BlockId> ReleaseBlocks() { return std::exchange(block_table_, {}); }
+  bool is_running() const { return is_running_; }
 
-  // The step that computes the next `num_tokens` of the pending tokens; valid until Accept.
+  // Lets it run, in the blocks that hold its first tokens already; returns how many tokens these
+  // are. At least the last token is computed anew, as are those whose log-probabilities are wanted.
+  int64_t Start(BlockManager& manager);
+
+  // Gets the blocks for the next `num_tokens` tokens.
+  void Grow(BlockManager& manager, int num_tokens);
+
+  // The step that computes them; valid until Accept.
   model::SequenceStep NextStep(int num_tokens) const;
 
-  // Takes in the result of that step. Returns how many of its tokens were the prompt's.
-  int Accept(int num_tokens, const model::SequenceResult& result, absl::Time now);
+  // Takes in the result of that step. Returns how many prompt tokens it computed for the first
+  // time.
+  int64_t Accept(int num_tokens, const model::SequenceResult& result, BlockManager& manager,
+                 absl::Time now);
 
-  // REQUIRES: !ended().
-  void Fail(absl::Status status);
+  // A sequence for another choice, which runs too and shares this one's blocks up to the prompt's
+  // last token, which it computes itself: its first token is drawn there. REQUIRES: the prompt is
+  // computed.
+  std::unique_ptr<Sequence> Fork(int choice, BlockManager& manager,
+                                 model::ModelRunner& runner) const;
 
-  // Puts the events gathered since the last time into the stream.
-  void DeliverEvents();
+  // From now on it is this choice. REQUIRES: it has generated nothing.
+  void ComputeFor(int choice);
+
+  // Gives its blocks back, and with them all that it has computed: it waits.
+  void Release(BlockManager& manager);
+
+  void End() { ended_ = true; }
 
  private:
+  Sequence(RequestGroup& group, int choice, std::vector<TokenId> tokens);
+
   int64_t num_known() const { return static_cast<int64_t>(tokens_.size()); }
+  absl::Span<const TokenId> CacheableTokens() const;
   absl::Span<const TokenId> PromptTargets(int num_tokens) const;
   void AddToken(const model::SequenceResult& result, absl::Time now);
 
-  const uint64_t number_;
-  const int64_t num_prompt_;
-  std::vector<TokenId> tokens_;  // the prompt and what was generated
-  const Request request_;        // its prompt has been moved into tokens_
-  // Shared with the reader, who may lose interest first.
-  const std::shared_ptr<TokenStream> stream_;
+  RequestGroup& group_;
+  int choice_;
+  model::SamplingParams sampling_;  // the request's, with the choice's seed
+  std::vector<TokenId> tokens_;     // the prompt and what was generated
   int64_t tokens_computed_ = 0;
-  std::vector<model::BlockId> block_table_;
-  std::vector<model::TokenLogprob> prompt_logprobs_;
-  Times times_;
-  std::vector<StreamEvent> events_;
+  BlockTable table_;
+  absl::Time first_token_at_ = absl::InfinitePast();
+  absl::Time last_token_at_ = absl::InfinitePast();
+  bool is_running_ = false;
   bool ended_ = false;
 };
 

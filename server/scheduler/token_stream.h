@@ -48,12 +48,13 @@ struct FailedEvent {
 using StreamEvent =
     std::variant<StartedEvent, PromptLogprobsEvent, TokenEvent, FinishedEvent, FailedEvent>;
 
-// Thread-safe. Holds at most max_tokens + 3 events, so the engine never waits for a slow reader.
+// Thread-safe. Holds at most num_choices * (max_tokens + 1) + 2 events, so the engine never waits
+// for a slow reader.
 //
 //   StartedEvent? PromptLogprobsEvent? TokenEvent* (FinishedEvent | FailedEvent)
 //
-// with one FinishedEvent for each choice, TokenEvents of others in between, or else one FailedEvent
-// at the end.
+// with one FinishedEvent for each choice that was not cancelled by itself, TokenEvents of others in
+// between, or else one FailedEvent at the end.
 class TokenStream {
  public:
   // `on_readable` is called by the engine thread, never while a lock is held, when events come to
@@ -61,8 +62,8 @@ class TokenStream {
   // block. A reader that calls Take on its own account may be called and find nothing.
   explicit TokenStream(std::function<void()> on_readable);
 
-  // Reader: takes everything that is there; empty if nothing is. FinishedEvent or FailedEvent is
-  // the last event ever.
+  // Reader: takes everything that is there; empty if nothing is. Nothing comes after a FailedEvent
+  // or the last choice's FinishedEvent.
   std::vector<StreamEvent> Take();
 
   // Engine: adds events.

@@ -24,6 +24,11 @@ TokenId FakeNextToken(absl::Span<const TokenId> context) {
   return static_cast<TokenId>((hash >> 20) % 1000);
 }
 
+TokenId FakeRandomToken(TokenId token, uint64_t seed, int64_t position) {
+  const uint64_t hash = (seed ^ static_cast<uint64_t>(position)) * 0x9e3779b97f4a7c15;
+  return static_cast<TokenId>((static_cast<uint64_t>(token) + (hash >> 40)) % 1000);
+}
+
 model::TokenLogprob FakeLogprob(TokenId previous, TokenId token, int num_top) {
   model::TokenLogprob logprob{.token = token,
                               .logprob = -static_cast<float>((previous * 31 + token) % 97 + 1) / 8};
@@ -54,7 +59,7 @@ absl::Span<const model::SequenceResult> FakeModelRunner::Run(
           FakeLogprob(step.tokens[i], step.targets[i], step.prompt_logprobs));
     }
     if (step.sampling == nullptr) continue;
-    result.token = options_.next_token(ReadCache(step));
+    result.token = Draw(step);
     if (step.logprobs.has_value()) {
       result.logprob = FakeLogprob(step.tokens.back(), *result.token, *step.logprobs);
     }
@@ -72,11 +77,28 @@ model::ExpertStepLoad FakeModelRunner::expert_load() const {
           .seconds = kLayerSeconds};
 }
 
+TokenId FakeModelRunner::Draw(const model::SequenceStep& step) const {
+  const std::vector<TokenId> context = ReadCache(step);
+  EXPECT_TRUE(step.history == absl::MakeConstSpan(context))
+      << "the cache does not hold the sequence's tokens";
+  EXPECT_LE(step.num_prompt_tokens, static_cast<int64_t>(step.history.size()));
+  TokenId token = options_.next_token(context);
+  if (step.sampling->temperature > 0) {
+    token = FakeRandomToken(token, step.sampling->seed, static_cast<int64_t>(context.size()));
+  }
+  const auto is_suppressed = [&] {
+    return std::find(step.suppressed.begin(), step.suppressed.end(), token) !=
+           step.suppressed.end();
+  };
+  while (is_suppressed()) token = (token + 1) % 1000;
+  return token;
+}
+
 void FakeModelRunner::CheckBatch(absl::Span<const model::SequenceStep> batch) const {
   EXPECT_GE(batch.size(), 1u);
   EXPECT_LE(batch.size(), static_cast<size_t>(max_step_sequences()));
   size_t num_tokens = 0;
-  std::vector<bool> is_taken(num_kv_blocks(), false);
+  std::vector<int> num_holders(num_kv_blocks(), 0);
   for (const model::SequenceStep& step : batch) {
     EXPECT_FALSE(step.tokens.empty());
     EXPECT_LE(step.targets.size(), step.tokens.size());
@@ -85,8 +107,13 @@ void FakeModelRunner::CheckBatch(absl::Span<const model::SequenceStep> batch) co
     for (const model::BlockId block : step.block_table) {
       ASSERT_GE(block, 0);
       ASSERT_LT(block, num_kv_blocks());
-      EXPECT_FALSE(is_taken[block]) << "block " << block << " is held twice";
-      is_taken[block] = true;
+      ++num_holders[block];
+    }
+  }
+  for (const model::SequenceStep& step : batch) {
+    for (int64_t i = step.first_position / model::kKvBlockTokens; i < NumBlocks(step); ++i) {
+      const model::BlockId block = step.block_table[i];
+      EXPECT_EQ(num_holders[block], 1) << "block " << block << " is shared and written";
     }
   }
   EXPECT_LE(num_tokens, static_cast<size_t>(max_step_tokens()));
@@ -110,6 +137,7 @@ std::vector<TokenId> FakeModelRunner::ReadCache(const model::SequenceStep& step)
 }
 
 void FakeModelRunner::CopyBlock(model::BlockId from, model::BlockId to) {
+  ASSERT_NE(from, to);
   std::copy_n(cache_.begin() + int64_t{from} * model::kKvBlockTokens, model::kKvBlockTokens,
               cache_.begin() + int64_t{to} * model::kKvBlockTokens);
 }

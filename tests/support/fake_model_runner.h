@@ -16,13 +16,17 @@ namespace sluice::testing {
 // The token that follows `context`: a hash of all of it, below 1000.
 TokenId FakeNextToken(absl::Span<const TokenId> context);
 
+// What is drawn instead of `token` at a temperature above 0; below 1000.
+TokenId FakeRandomToken(TokenId token, uint64_t seed, int64_t position);
+
 // The log-probability of `token` after `previous`, with the `num_top` most probable tokens there:
 // token, token + 1, ...
 model::TokenLogprob FakeLogprob(TokenId previous, TokenId token, int num_top);
 
 // Like any runner, for one thread. Its KV cache holds the tokens themselves, and a token is drawn
-// from what the block table leads to: a block that two sequences write, or that was freed too
-// early, shows in the answer. Breaches of the contract of Run are test failures.
+// from what the block table leads to, which must be the sequence's history: a block that two
+// sequences write, that was freed too early or shared with a sequence of other tokens shows.
+// Breaches of the contract of Run are test failures. A suppressed token gives way to the next.
 class FakeModelRunner final : public model::ModelRunner {
  public:
   struct Options {
@@ -53,6 +57,7 @@ class FakeModelRunner final : public model::ModelRunner {
  private:
   void CheckBatch(absl::Span<const model::SequenceStep> batch) const;
   void WriteCache(const model::SequenceStep& step);
+  TokenId Draw(const model::SequenceStep& step) const;
   std::vector<TokenId> ReadCache(const model::SequenceStep& step) const;
   TokenId& CacheAt(const model::SequenceStep& step, int64_t position);
 

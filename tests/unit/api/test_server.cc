@@ -109,7 +109,7 @@ void TestServer::AwaitIdle() {
   for (;;) {
     const scheduler::EngineLoad load = engine->Load();
     if (load.waiting_requests == 0 && load.running_requests == 0 &&
-        load.free_kv_blocks == load.total_kv_blocks) {
+        load.used_kv_blocks() == 0) {
       return;
     }
     std::this_thread::yield();

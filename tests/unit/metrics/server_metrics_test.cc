@@ -89,6 +89,9 @@ TEST(ServerMetricsTest, HasEveryFamilyUnderItsName) {
       {"request_generation_tokens", "histogram"},
       {"prompt_tokens_total", "counter"},
       {"prompt_tokens_cached_total", "counter"},
+      {"prefix_cache_queries_total", "counter"},
+      {"prefix_cache_hits_total", "counter"},
+      {"preemptions_total", "counter"},
       {"generation_tokens_total", "counter"},
       {"step_seconds", "histogram"},
       {"step_tokens", "histogram"},
@@ -136,6 +139,9 @@ TEST(ServerMetricsTest, ReferencesLeadToTheirSeries) {
   requests.request_prompt_tokens.Observe(3);
   engine.kv_blocks_used.Set(6);
   engine.kv_blocks_free.Set(7);
+  engine.kv_blocks_cached.Set(9);
+  engine.rejections_queue_tokens.Increment(10);
+  engine.rejections_deadline.Increment(11);
   engine.requests_waiting.Set(8);
   engine.step_seconds.Observe(0.0002);
   metrics.SetModel({.name = "a \"quoted\"\\ name",
@@ -165,6 +171,9 @@ TEST(ServerMetricsTest, ReferencesLeadToTheirSeries) {
       {R"(sluice_step_seconds_bucket{le="0.00025"})", "1"},
       {R"(sluice_kv_blocks{state="used"})", "6"},
       {R"(sluice_kv_blocks{state="free"})", "7"},
+      {R"(sluice_kv_blocks{state="cached"})", "9"},
+      {R"(sluice_admission_rejections_total{reason="queue_tokens"})", "10"},
+      {R"(sluice_admission_rejections_total{reason="deadline"})", "11"},
       {R"(sluice_requests_waiting)", "8"},
       {R"(sluice_model_load_seconds)", "1.5"},
       {R"(sluice_weights_bytes{kind="experts"})", "3000000001"},

@@ -24,14 +24,16 @@ class AdmissionQueueTest : public ::testing::Test {
 
   testing::ManualClock clock_;
   Reader reader_;
-  AdmissionQueue queue_{2, clock_};
+  TestMetrics metrics_;
+  AdmissionQueue queue_{
+      {.max_waiting_requests = 2, .max_waiting_tokens = 1000}, clock_, metrics_.engine()};
 };
 
 TEST_F(AdmissionQueueTest, IsBoundedByThoseThatWaitDrainedOrNot) {
   EXPECT_EQ(Submit("a"), absl::StatusCode::kOk);
   EXPECT_EQ(Submit("b"), absl::StatusCode::kOk);
   EXPECT_EQ(Submit("c"), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(queue_.Drain().arrivals.size(), 2u);
+  EXPECT_EQ(queue_.TakeInbox().arrivals.size(), 2u);
   EXPECT_EQ(Submit("c"), absl::StatusCode::kResourceExhausted);
   Update(/*waiting=*/1, /*running=*/1);
   EXPECT_EQ(Submit("c"), absl::StatusCode::kOk);
@@ -43,7 +45,7 @@ TEST_F(AdmissionQueueTest, IsBoundedByThoseThatWaitDrainedOrNot) {
 TEST_F(AdmissionQueueTest, AnIdIsInUseUntilItsRequestEnds) {
   EXPECT_EQ(Submit("a"), absl::StatusCode::kOk);
   EXPECT_EQ(Submit("a"), absl::StatusCode::kAlreadyExists);
-  queue_.Drain();
+  queue_.TakeInbox();
   Update(0, 1);
   EXPECT_EQ(Submit("a"), absl::StatusCode::kAlreadyExists);
   Update(0, 0, {"a"});
@@ -55,7 +57,7 @@ TEST_F(AdmissionQueueTest, ARefusedRequestLeavesNoTrace) {
   Submit("b");
   Submit("c");
   EXPECT_EQ(Cancel("c"), absl::StatusCode::kNotFound);
-  queue_.Drain();
+  queue_.TakeInbox();
   Update(0, 2);
   EXPECT_EQ(Submit("c"), absl::StatusCode::kOk);
 }
@@ -64,40 +66,40 @@ TEST_F(AdmissionQueueTest, CancelledTwiceIsInTheInboxOnce) {
   Submit("a");
   Submit("b");
   for (int i = 0; i < 1000; ++i) EXPECT_EQ(Cancel("b"), absl::StatusCode::kOk);
-  const Inbox inbox = queue_.Drain();
+  const Inbox inbox = queue_.TakeInbox();
   ASSERT_EQ(inbox.arrivals.size(), 2u);
-  EXPECT_THAT(inbox.cancelled, ElementsAre(inbox.arrivals[1].number));
+  EXPECT_THAT(inbox.cancelled, ElementsAre(Cancellation{inbox.arrivals[1].number, {}}));
   EXPECT_EQ(Cancel("b"), absl::StatusCode::kOk);
-  EXPECT_TRUE(queue_.Drain().cancelled.empty());
+  EXPECT_TRUE(queue_.TakeInbox().cancelled.empty());
   EXPECT_EQ(Cancel("unknown"), absl::StatusCode::kNotFound);
 }
 
 TEST_F(AdmissionQueueTest, ACancellationIsNotForALaterRequestOfTheSameId) {
   Submit("a");
-  const Inbox first = queue_.Drain();
+  const Inbox first = queue_.TakeInbox();
   Cancel("a");
   Update(0, 0, {"a"});
   Submit("a");
-  const Inbox second = queue_.Drain();
-  EXPECT_THAT(second.cancelled, ElementsAre(first.arrivals[0].number));
+  const Inbox second = queue_.TakeInbox();
+  EXPECT_THAT(second.cancelled, ElementsAre(Cancellation{first.arrivals[0].number, {}}));
   ASSERT_EQ(second.arrivals.size(), 1u);
   EXPECT_NE(second.arrivals[0].number, first.arrivals[0].number);
 }
 
 TEST_F(AdmissionQueueTest, GivenAStreamItCancelsThatRequestOnly) {
   Submit("a");
-  const TokenStream* first = queue_.Drain().arrivals[0].stream.get();
+  const TokenStream* first = queue_.TakeInbox().arrivals[0].stream.get();
   const TokenStream other([] {});
   EXPECT_EQ(queue_.Cancel("a", &other).code(), absl::StatusCode::kNotFound);
-  EXPECT_TRUE(queue_.Drain().cancelled.empty());
+  EXPECT_TRUE(queue_.TakeInbox().cancelled.empty());
   EXPECT_TRUE(queue_.Cancel("a", first).ok());
-  EXPECT_EQ(queue_.Drain().cancelled.size(), 1u);
+  EXPECT_EQ(queue_.TakeInbox().cancelled.size(), 1u);
 }
 
 TEST_F(AdmissionQueueTest, ClosedItRefusesAndSendsTheEngineHome) {
   Submit("a");
   EXPECT_TRUE(queue_.AwaitWork(/*busy=*/false));
-  queue_.Drain();
+  queue_.TakeInbox();
   EXPECT_TRUE(queue_.AwaitWork(/*busy=*/true));
   queue_.Close();
   EXPECT_EQ(Submit("b"), absl::StatusCode::kUnavailable);
@@ -117,7 +119,7 @@ TEST_F(AdmissionQueueTest, RetryDelayFollowsTheRateAtWhichRequestsEnd) {
   const auto run = [&](absl::Duration interval) {
     for (int i = 0; i < 100; ++i) {
       fill();
-      queue_.Drain();
+      queue_.TakeInbox();
       const std::string first = std::to_string(next_id - 2);
       clock_.Advance(interval);
       Update(1, 0, {first});
@@ -137,7 +139,7 @@ TEST_F(AdmissionQueueTest, RetryDelayFollowsTheRateAtWhichRequestsEnd) {
   EXPECT_EQ(queue_.RetryDelay(), AdmissionQueue::kMaxRetryDelay);
   run(absl::Seconds(2));
   // An idle hour between two busy times is no slow request.
-  queue_.Drain();
+  queue_.TakeInbox();
   Update(0, 0, {std::to_string(next_id - 1), std::to_string(next_id - 2)});
   clock_.Advance(absl::Hours(1));
   fill();

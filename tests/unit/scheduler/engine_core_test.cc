@@ -194,7 +194,7 @@ TEST(EngineCoreTest, WaitingRequestsAreCancelledAndPassTheirDeadlinesToo) {
 TEST(EngineCoreTest, ACancelledRequestMakesRoomInTheSameStep) {
   TestEngine engine({.limits = {.max_context = 64}, .runner = {.num_kv_blocks = 4}});
   Reader first, second;
-  engine.Submit(MakeRequest("first", 8, 56), first);
+  engine.Submit(MakeRequest("first", 56, 8), first);
   engine.Steps(1);
   engine.Submit(MakeRequest("second", 8, 56), second);
   engine.Steps(1);
@@ -230,6 +230,8 @@ TEST(EngineCoreTest, RefusesAtOnceWhatCannotRun) {
     int max_tokens;
     absl::StatusCode code;
     std::string message_begins;
+    int num_choices = 1;
+    int min_tokens = 0;
   };
   const Row table[] = {
       {"no prompt", 0, 1, absl::StatusCode::kInvalidArgument, "prompt:"},
@@ -240,17 +242,28 @@ TEST(EngineCoreTest, RefusesAtOnceWhatCannotRun) {
       {"answer beyond the context", 50, 51, absl::StatusCode::kInvalidArgument, "max_tokens:"},
       {"largest answer", 1, 2'147'483'647, absl::StatusCode::kInvalidArgument, "max_tokens:"},
       {"exactly the context", 50, 50, absl::StatusCode::kOk, ""},
+      {"no choice", 1, 1, absl::StatusCode::kInvalidArgument, "num_choices:", 0},
+      {"more choices than run at once", 1, 1, absl::StatusCode::kInvalidArgument,
+       "num_choices:", 65},
+      {"as many choices as run at once", 1, 1, absl::StatusCode::kOk, "", 64},
+      {"fewer tokens than none", 1, 1, absl::StatusCode::kInvalidArgument, "min_tokens:", 1, -1},
+      {"min_tokens above max_tokens", 1, 4, absl::StatusCode::kInvalidArgument, "min_tokens:", 1,
+       5},
+      {"min_tokens as max_tokens", 1, 4, absl::StatusCode::kOk, "", 1, 4},
   };
   for (const int num_kv_blocks : {100, 7}) {  // 7 blocks hold 112 positions
     TestEngine engine({.limits = {.max_context = 100}, .runner = {.num_kv_blocks = num_kv_blocks}});
     for (const Row& row : table) {
       SCOPED_TRACE(row.claim);
       Reader reader;
-      const absl::Status status = engine.core.Submit(
-          MakeRequest(row.claim, row.prompt_tokens, row.max_tokens), reader.stream());
+      Request request = MakeRequest(row.claim, row.prompt_tokens, row.max_tokens);
+      request.num_choices = row.num_choices;
+      request.min_tokens = row.min_tokens;
+      const absl::Status status = engine.core.Submit(std::move(request), reader.stream());
       EXPECT_EQ(status.code(), row.code) << status;
       EXPECT_TRUE(absl::StartsWith(status.message(), row.message_begins)) << status;
       engine.Steps(1);
+      engine.core.Cancel(row.claim).IgnoreError();
       EXPECT_EQ(reader.num_wakes(), row.code == absl::StatusCode::kOk ? 1 : 0);
     }
   }
@@ -294,17 +307,19 @@ TEST(EngineCoreTest, ALargeRequestIsNotStarvedBySmallerOnes) {
   TestEngine engine(
       {.limits = {.max_context = 128}, .runner = {.num_kv_blocks = 8, .next_token = CountTokens}});
   Reader running, large, small;
-  engine.Submit(MakeRequest("running", 4, 12), running);  // one block, so 7 are free
+  engine.Submit(MakeRequest("running", 4, 12), running);  // one block, so 7 are left
   engine.Steps(1);
-  engine.Submit(MakeRequest("large", 4, 124), large);
+  engine.Submit(MakeRequest("large", 120, 8), large);  // needs 8
   engine.Submit(MakeRequest("small", 4, 4), small);
-  engine.Steps(11);
-  EXPECT_EQ(running.events().size(), 14u);
+  engine.Steps(10);
+  EXPECT_EQ(running.events().size(), 12u);
   EXPECT_EQ(large.words(), "");
   EXPECT_EQ(small.words(), "");
-  engine.Steps(1);
-  EXPECT_EQ(large.words(), "started 4");
+  engine.Steps(2);
+  EXPECT_EQ(large.words(), "started 120");
   EXPECT_EQ(small.words(), "");
+  engine.Steps(20);
+  EXPECT_EQ(small.words(), "started 4 5 6 7 length");
 }
 
 TEST(EngineCoreTest, AReaderWhoNeverReadsDelaysNobodyAndHoldsABoundedNumberOfEvents) {
@@ -332,7 +347,7 @@ TEST(EngineCoreTest, AnEndedRequestsIdCanBeUsedAtOnce) {
     for (const StreamEvent& event : stream->Take()) {
       if (!std::holds_alternative<FinishedEvent>(event)) continue;
       EXPECT_EQ(engine.core.Load().running_requests, 0);
-      EXPECT_EQ(engine.core.Load().free_kv_blocks, engine.core.Load().total_kv_blocks);
+      EXPECT_EQ(engine.core.Load().used_kv_blocks(), 0);
       if (++runs < 3) {
         EXPECT_TRUE(engine.core.Submit(MakeRequest("a", 2, 2), stream).ok());
       }

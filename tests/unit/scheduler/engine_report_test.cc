@@ -135,9 +135,10 @@ TEST(EngineMetricsTest, MeasureTheStagesOfARequest) {
   engine.Steps(2);
   EXPECT_EQ(metrics.requests_running.Value(), 1);
   EXPECT_EQ(metrics.requests_waiting.Value(), 1);
-  EXPECT_EQ(metrics.kv_blocks_used.Value(), 2);
-  EXPECT_EQ(metrics.kv_blocks_free.Value(), 62);
-  EXPECT_EQ(metrics.kv_cache_usage_ratio.Value(), 2.0 / 64);
+  EXPECT_EQ(metrics.kv_blocks_used.Value(), 1);
+  EXPECT_EQ(metrics.kv_blocks_free.Value(), 63);
+  EXPECT_EQ(metrics.kv_blocks_cached.Value(), 0);
+  EXPECT_EQ(metrics.kv_cache_usage_ratio.Value(), 1.0 / 64);
   EXPECT_EQ(metrics.prompt_tokens_total.Value(), 16);
   EXPECT_EQ(metrics.generation_tokens_total.Value(), 0);
   engine.Steps(5);
@@ -147,6 +148,8 @@ TEST(EngineMetricsTest, MeasureTheStagesOfARequest) {
   EXPECT_EQ(metrics.requests_running.Value(), 0);
   EXPECT_EQ(metrics.requests_waiting.Value(), 0);
   EXPECT_EQ(metrics.kv_blocks_used.Value(), 0);
+  EXPECT_EQ(metrics.kv_blocks_cached.Value(), 1);
+  EXPECT_EQ(metrics.kv_blocks_free.Value(), 63);
   EXPECT_EQ(metrics.kv_cache_usage_ratio.Value(), 0);
   EXPECT_EQ(metrics.prompt_tokens_total.Value(), 28);
   EXPECT_EQ(metrics.generation_tokens_total.Value(), 5);
@@ -158,6 +161,7 @@ TEST(EngineMetricsTest, MeasureTheStagesOfARequest) {
   EXPECT_SUMS(metrics.time_to_first_token_seconds, 2, 2.3 + 0.7);
   EXPECT_SUMS(metrics.inter_token_latency_seconds, 3, 0.3);
   EXPECT_SUMS(metrics.decode_time_seconds, 1, 0.3);
+  EXPECT_SUMS(metrics.request_time_per_output_token_seconds, 1, 0.1);
 
   const EngineLoad load = engine.core.Load();
   EXPECT_EQ(load.steps, 7);

@@ -9,97 +9,261 @@
 namespace sluice::scheduler {
 
 void PrintTo(const StepPlan& plan, std::ostream* out) {
-  *out << "admit " << plan.num_admitted << ", run";
+  *out << "preempt " << plan.num_preempted << ", admit " << plan.num_admitted << ", run";
   for (const PlannedSequence& s : plan.sequences) *out << " " << s.index << ":" << s.num_tokens;
 }
 
 namespace {
 
+// A stream in mid-block, which needs no block for its next token.
+constexpr RunningSequence kStream{
+    .tokens_pending = 1, .tokens_computed = 20, .num_blocks = 2, .blocks_unshared = 2};
+
+// A stream whose `blocks` blocks are full.
+RunningSequence FullStream(int blocks, int unshared) {
+  return {.tokens_pending = 1,
+          .tokens_computed = blocks * 16,
+          .num_blocks = blocks,
+          .blocks_unshared = unshared};
+}
+
+// A sequence with more than one token pending, in `blocks` blocks that are full.
+RunningSequence Prompt(int64_t pending, int blocks = 0) {
+  return {.tokens_pending = pending,
+          .tokens_computed = blocks * 16,
+          .num_blocks = blocks,
+          .blocks_unshared = blocks};
+}
+
+WaitingSequence Waiting(int64_t pending) { return {.tokens_pending = pending}; }
+
 struct Row {
   std::string claim;
-  std::vector<int64_t> running;
+  std::vector<RunningSequence> running;
   std::vector<WaitingSequence> waiting;
-  int free_blocks = 0;
+  int available_blocks = 0;
   StepPlan plan;
-  PlanLimits limits = {.max_step_tokens = 8, .max_step_sequences = 4, .max_running_sequences = 4};
+  int total_blocks = 1000;
+  PlanLimits limits = {.max_step_tokens = 8, .max_running_sequences = 4};
 };
 
-TEST(StepPlannerTest, PlansAsTheTableSays) {
-  const Row table[] = {
-      {"nothing to do", {}, {}, 10, {0, {}}},
-      {"one token for each running stream", {1, 1, 1}, {}, 0, {0, {{0, 1}, {1, 1}, {2, 1}}}},
-      {"a short prompt is admitted and runs whole", {}, {{5, 1}}, 1, {1, {{0, 5}}}},
-      {"a long prompt is cut to the budget", {}, {{100, 7}}, 7, {1, {{0, 8}}}},
-      {"streams come before an older long prompt",
-       {100, 1, 1},
-       {},
-       0,
-       {0, {{1, 1}, {2, 1}, {0, 6}}}},
-      {"the last token of a prompt is served like a stream",
-       {1, 100},
-       {},
-       0,
-       {0, {{0, 1}, {1, 7}}}},
-      {"prompts share the budget in order of arrival", {5, 9}, {}, 0, {0, {{0, 5}, {1, 3}}}},
-      {"a younger prompt waits while an older one takes the budget", {9, 5}, {}, 0, {0, {{0, 8}}}},
-      {"what running prompts leave goes to newcomers", {5}, {{9, 1}}, 1, {1, {{0, 5}, {1, 3}}}},
-      {"no budget left: nobody is admitted", {8}, {{2, 1}}, 5, {0, {{0, 8}}}},
-      {"streams and a newcomer", {1, 1}, {{20, 2}}, 2, {1, {{0, 1}, {1, 1}, {2, 6}}}},
-      {"several are admitted while the budget lasts",
-       {},
-       {{3, 1}, {3, 1}, {3, 1}, {3, 1}},
-       9,
-       {3, {{0, 3}, {1, 3}, {2, 2}}}},
-      {"not enough blocks: the first waits", {1}, {{2, 3}}, 2, {0, {{0, 1}}}},
-      {"nobody passes the first that does not fit", {1}, {{2, 3}, {2, 1}}, 2, {0, {{0, 1}}}},
-      {"blocks given to one are gone for the next",
-       {1},
-       {{2, 2}, {2, 2}},
-       3,
-       {1, {{0, 1}, {1, 2}}}},
-      {"exactly enough blocks", {}, {{2, 2}, {2, 1}}, 3, {2, {{0, 2}, {1, 2}}}},
-      {"all places taken: nobody is admitted",
-       {1, 1},
-       {{1, 1}},
-       9,
-       {0, {{0, 1}, {1, 1}}},
-       {.max_step_tokens = 8, .max_step_sequences = 4, .max_running_sequences = 2}},
-      {"admission ends at the last place",
-       {1},
-       {{1, 1}, {1, 1}},
-       9,
-       {1, {{0, 1}, {1, 1}}},
-       {.max_step_tokens = 8, .max_step_sequences = 4, .max_running_sequences = 2}},
-      {"no more sequences than a step may have",
-       {1, 1, 1},
-       {{1, 1}},
-       9,
-       {0, {{0, 1}, {1, 1}}},
-       {.max_step_tokens = 8, .max_step_sequences = 2, .max_running_sequences = 9}},
-      {"a sequence that computes its tokens anew is like a prompt",
-       {6, 1, 40},
-       {{4, 1}},
-       9,
-       {0, {{1, 1}, {0, 6}, {2, 1}}}},
-      {"prompts beyond 2^31 tokens are cut like others", {int64_t{1} << 40}, {}, 0, {0, {{0, 8}}}},
-  };
+void ExpectPlans(const std::vector<Row>& table) {
   for (const Row& row : table) {
-    const SchedulerState state{
-        .running_pending = row.running, .waiting = row.waiting, .free_blocks = row.free_blocks};
+    const SchedulerState state{.running = row.running,
+                               .waiting = row.waiting,
+                               .available_blocks = row.available_blocks,
+                               .total_blocks = row.total_blocks};
     EXPECT_EQ(Plan(state, row.limits), row.plan) << row.claim;
   }
 }
 
+TEST(StepPlannerTest, HandsOutTheBudget) {
+  ExpectPlans({
+      {"nothing to do", {}, {}, 10, {0, 0, {}}},
+      {"one token for each stream",
+       {kStream, kStream, kStream},
+       {},
+       9,
+       {0, 0, {{0, 1}, {1, 1}, {2, 1}}}},
+      {"streams keep their token beside an older long prompt",
+       {Prompt(100), kStream, kStream},
+       {},
+       99,
+       {0, 0, {{0, 6}, {1, 1}, {2, 1}}}},
+      {"the last token of a prompt is served like a stream",
+       {Prompt(1), Prompt(100)},
+       {},
+       99,
+       {0, 0, {{0, 1}, {1, 7}}}},
+      {"prompts share the budget in order of rank",
+       {Prompt(5), Prompt(9)},
+       {},
+       99,
+       {0, 0, {{0, 5}, {1, 3}}}},
+      {"a later prompt waits while an earlier one takes the budget",
+       {Prompt(9), Prompt(5)},
+       {},
+       99,
+       {0, 0, {{0, 8}}}},
+      {"what is computed anew is like a prompt",
+       {Prompt(6), kStream, Prompt(40)},
+       {Waiting(4)},
+       99,
+       {0, 0, {{0, 6}, {1, 1}, {2, 1}}}},
+      {"prompts beyond 2^31 tokens are cut like others",
+       {Prompt(int64_t{1} << 33)},
+       {},
+       99,
+       {0, 0, {{0, 8}}}},
+  });
+}
+
+TEST(StepPlannerTest, AdmitsWhatFits) {
+  ExpectPlans({
+      {"a short prompt is admitted and runs whole", {}, {Waiting(5)}, 1, {0, 1, {{0, 5}}}},
+      {"a long prompt is cut to the budget", {}, {Waiting(100)}, 7, {0, 1, {{0, 8}}}, 7},
+      {"what running prompts leave goes to newcomers",
+       {Prompt(5)},
+       {Waiting(9)},
+       9,
+       {0, 1, {{0, 5}, {1, 3}}}},
+      {"no budget left: nobody is admitted", {Prompt(8)}, {Waiting(2)}, 9, {0, 0, {{0, 8}}}},
+      {"streams and a newcomer",
+       {kStream, kStream},
+       {Waiting(20)},
+       9,
+       {0, 1, {{0, 1}, {1, 1}, {2, 6}}}},
+      {"several are admitted while the budget lasts",
+       {},
+       {Waiting(3), Waiting(3), Waiting(3), Waiting(3)},
+       9,
+       {0, 3, {{0, 3}, {1, 3}, {2, 2}}}},
+      {"all places taken: nobody is admitted",
+       {kStream, kStream},
+       {Waiting(1)},
+       9,
+       {0, 0, {{0, 1}, {1, 1}}},
+       1000,
+       {.max_step_tokens = 8, .max_running_sequences = 2}},
+      {"admission ends at the last place",
+       {kStream},
+       {Waiting(1), Waiting(1)},
+       9,
+       {0, 1, {{0, 1}, {1, 1}}},
+       1000,
+       {.max_step_tokens = 8, .max_running_sequences = 2}},
+      {"places are kept for the choices of a running prompt",
+       {{.tokens_pending = 3, .places = 3}},
+       {Waiting(1), Waiting(1)},
+       9,
+       {0, 1, {{0, 3}, {1, 1}}}},
+      {"a request of three choices needs three places",
+       {kStream, kStream},
+       {{.tokens_pending = 1, .places = 3}, Waiting(1)},
+       9,
+       {0, 0, {{0, 1}, {1, 1}}}},
+  });
+}
+
+TEST(StepPlannerTest, AdmitsWhereThereAreBlocks) {
+  ExpectPlans({
+      {"alone: all blocks may be taken", {}, {Waiting(32)}, 2, {0, 1, {{0, 8}}}},
+      {"a block is kept for each that runs", {kStream}, {Waiting(32)}, 2, {0, 0, {{0, 1}}}},
+      {"exactly enough", {kStream}, {Waiting(32)}, 3, {0, 1, {{0, 1}, {1, 7}}}},
+      {"nobody passes the first that does not fit",
+       {kStream},
+       {Waiting(33), Waiting(2)},
+       3,
+       {0, 0, {{0, 1}}}},
+      {"blocks given to one are gone for the next, and one more kept for it",
+       {},
+       {Waiting(3), Waiting(3), Waiting(2)},
+       3,
+       {0, 2, {{0, 3}, {1, 3}}}},
+      {"blocks that a running prompt will take are not for others",
+       {Prompt(7 + 16)},
+       {Waiting(1)},
+       3,
+       {0, 0, {{0, 8}}}},
+      {"but others may have those beside them",
+       {Prompt(7)},
+       {Waiting(1)},
+       3,
+       {0, 1, {{0, 7}, {1, 1}}}},
+      {"cached blocks that others hold cost nothing",
+       {kStream},
+       {{.tokens_pending = 5, .cached_blocks = 40, .idle_blocks = 0}},
+       2,
+       {0, 1, {{0, 1}, {1, 5}}}},
+      {"cached blocks that nobody holds are taken from what is available",
+       {kStream},
+       {{.tokens_pending = 5, .cached_blocks = 40, .idle_blocks = 1}},
+       2,
+       {0, 0, {{0, 1}}}},
+      {"which is counted right",
+       {kStream},
+       {{.tokens_pending = 5, .cached_blocks = 40, .idle_blocks = 1}},
+       3,
+       {0, 1, {{0, 1}, {1, 5}}}},
+  });
+}
+
+TEST(StepPlannerTest, PreemptsTheLastWhenBlocksRunOut) {
+  ExpectPlans({
+      {"a stream takes the last block", {FullStream(2, 2)}, {}, 1, {0, 0, {{0, 1}}}},
+      {"the last gives its blocks to the first",
+       {FullStream(2, 2), kStream},
+       {},
+       0,
+       {1, 0, {{0, 1}}}},
+      {"the last gives way itself", {kStream, FullStream(2, 2)}, {}, 0, {1, 0, {{0, 1}}}},
+      {"only as many as need be",
+       {FullStream(2, 2), kStream, kStream},
+       {},
+       0,
+       {1, 0, {{0, 1}, {1, 1}}}},
+      {"shared blocks help nobody",
+       {FullStream(2, 2), kStream, FullStream(3, 0)},
+       {},
+       0,
+       {2, 0, {{0, 1}}},
+       10},
+      {"what one gave serves several",
+       {FullStream(2, 2), FullStream(2, 2), FullStream(2, 2)},
+       {},
+       0,
+       {1, 0, {{0, 1}, {1, 1}}}},
+      {"nobody is admitted when somebody gives way",
+       {FullStream(2, 2), FullStream(9, 9)},
+       {Waiting(1)},
+       0,
+       {1, 0, {{0, 1}}}},
+      {"a prompt takes what is left, and preempts nobody for more",
+       {Prompt(40, 2), kStream},
+       {},
+       1,
+       {0, 0, {{0, 16}, {1, 1}}},
+       1000,
+       {.max_step_tokens = 64, .max_running_sequences = 4}},
+      {"a prompt leaves the streams their blocks",
+       {Prompt(40, 2), FullStream(2, 2)},
+       {},
+       2,
+       {0, 0, {{0, 16}, {1, 1}}},
+       1000,
+       {.max_step_tokens = 64, .max_running_sequences = 4}},
+      {"but it has its first before a later stream",
+       {Prompt(40, 2), FullStream(2, 2)},
+       {},
+       1,
+       {1, 0, {{0, 16}}},
+       1000,
+       {.max_step_tokens = 64, .max_running_sequences = 4}},
+      {"alone it has every block",
+       {Prompt(40, 2), FullStream(8, 0)},
+       {},
+       0,
+       {1, 0, {{0, 40}}},
+       10,
+       {.max_step_tokens = 64, .max_running_sequences = 4}},
+      {"a prompt without budget takes and preempts nothing",
+       {Prompt(9, 1), Prompt(9, 1), kStream},
+       {},
+       1,
+       {0, 0, {{0, 7}, {2, 1}}}},
+  });
+}
+
 TEST(StepPlannerTest, UsesTheMemoryOfAnOldPlanAndNothingElseOfIt) {
-  const std::vector<int64_t> running = {1, 1, 1};
-  const PlanLimits limits = {
-      .max_step_tokens = 8, .max_step_sequences = 4, .max_running_sequences = 4};
-  StepPlan old = Plan({.running_pending = running}, limits);
+  const std::vector<RunningSequence> running = {kStream, kStream, kStream};
+  const PlanLimits limits = {.max_step_tokens = 8, .max_running_sequences = 4};
+  StepPlan old = Plan({.running = running, .available_blocks = 9}, limits);
   old.num_admitted = 7;
+  old.num_preempted = 7;
   const PlannedSequence* const memory = old.sequences.data();
-  const std::vector<int64_t> fewer = {20, 1};
-  const StepPlan plan = Plan({.running_pending = fewer}, limits, std::move(old));
-  EXPECT_EQ(plan, (StepPlan{0, {{1, 1}, {0, 7}}}));
+  const std::vector<RunningSequence> fewer = {Prompt(20), kStream};
+  const StepPlan plan = Plan({.running = fewer, .available_blocks = 9}, limits, std::move(old));
+  EXPECT_EQ(plan, (StepPlan{0, 0, {{0, 7}, {1, 1}}}));
   EXPECT_EQ(plan.sequences.data(), memory);
 }
 

@@ -17,6 +17,8 @@ struct Overloaded : Functions... {
 template <typename... Functions>
 Overloaded(Functions...) -> Overloaded<Functions...>;
 
+std::string OfChoice(int choice) { return choice == 0 ? "" : absl::StrCat(choice, ":"); }
+
 std::string Word(const StreamEvent& event) {
   return std::visit(
       Overloaded{
@@ -24,9 +26,10 @@ std::string Word(const StreamEvent& event) {
           [](const PromptLogprobsEvent& e) {
             return absl::StrCat("prompt_logprobs:", e.logprobs.size());
           },
-          [](const TokenEvent& e) { return absl::StrCat(e.token); },
-          [](const FinishedEvent& e) -> std::string {
-            return e.reason == FinishReason::kLength ? "length" : "stop_token";
+          [](const TokenEvent& e) { return absl::StrCat(OfChoice(e.choice), e.token); },
+          [](const FinishedEvent& e) {
+            return absl::StrCat(OfChoice(e.choice),
+                                e.reason == FinishReason::kLength ? "length" : "stop_token");
           },
           [](const FailedEvent& e) { return absl::StatusCodeToString(e.status.code()); },
       },
@@ -80,7 +83,9 @@ void TestEngine::ExpectIdle() const {
   const EngineLoad load = core.Load();
   EXPECT_EQ(load.waiting_requests, 0);
   EXPECT_EQ(load.running_requests, 0);
-  EXPECT_EQ(load.free_kv_blocks, load.total_kv_blocks);
+  EXPECT_EQ(load.waiting_prompt_tokens, 0);
+  EXPECT_EQ(load.used_kv_blocks(), 0);
+  EXPECT_EQ(load.free_kv_blocks + load.cached_kv_blocks, load.total_kv_blocks);
 }
 
 Request MakeRequest(absl::string_view id, int prompt_tokens, int max_tokens) {

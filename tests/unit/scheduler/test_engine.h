@@ -15,8 +15,8 @@
 
 namespace sluice::scheduler {
 
-// Events as a line of words: "started 17 23 length", "started CANCELLED". Log-probabilities are
-// left out but for "prompt_logprobs:<n>".
+// Events as a line of words: "started 17 23 length", "started CANCELLED"; those of choice 1 are
+// "1:17" or "1:length". Log-probabilities are left out but for "prompt_logprobs:<n>".
 std::string Describe(const std::vector<StreamEvent>& events);
 
 // A token's successor in tests whose answers are counted by hand: the length of the context. The
