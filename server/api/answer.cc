@@ -57,12 +57,6 @@ int Answer::generated_tokens() const {
   return sum;
 }
 
-int Answer::longest_choice_tokens() const {
-  int longest = 0;
-  for (const Choice& choice : choices_) longest = std::max(longest, choice.generated_tokens);
-  return longest;
-}
-
 void Answer::On(const scheduler::StartedEvent& event, Messages& messages) {
   cached_prompt_tokens_ = event.cached_prompt_tokens;
   v1::Started& started = *messages.emplace_back().mutable_started();

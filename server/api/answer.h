@@ -59,9 +59,8 @@ class Answer {
   // with others: these have to be cancelled there one by one, and count as done from here on.
   std::vector<int> TakeStopped();
 
-  // Tokens of all choices, and of the longest.
+  // Tokens of all choices.
   int generated_tokens() const;
-  int longest_choice_tokens() const;
 
  private:
   using Messages = std::vector<v1::GenerateResponse>;

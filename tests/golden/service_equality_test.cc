@@ -27,6 +27,8 @@ constexpr unsigned kSeed = 20;
 constexpr int kRequests = 64;
 constexpr int kMaxPrompt = 108;
 constexpr int kMaxTokens = 20;
+// All prompts in one step.
+constexpr int kManyTokens = kRequests * kMaxPrompt;
 // Enough for all requests at once.
 constexpr int kManyBlocks = kRequests * 3 * (kMaxPrompt + kMaxTokens) / model::kKvBlockTokens;
 
@@ -119,7 +121,7 @@ std::vector<Request> MakeRequests(int vocab_size) {
       request.prompt = beginnings[i % 4];
       for (const TokenId id : tokens(random() % 60)) request.prompt.push_back(id);
     }
-    request.max_tokens = 1 + static_cast<int>(random() % kMaxTokens);
+    request.max_tokens = kMaxTokens - static_cast<int>(random() % 12);
     request.logprobs = 2;
     if (i % 5 == 4) request.num_choices = 3;
     if (i % 3 == 1) {
@@ -160,9 +162,9 @@ struct Row {
 
 constexpr Row kRows[] = {
     {.name = "one after the other", .max_running_requests = 3},
-    {.name = "a batch of 64", .least_batch = 64},
-    {.name = "in chunks", .max_step_tokens = 7, .least_batch = 7},
-    {.name = "a batch in chunks", .max_step_tokens = 61, .least_batch = 61},
+    {.name = "a batch of 64", .max_step_tokens = kManyTokens, .least_batch = 64},
+    {.name = "in chunks", .max_step_tokens = 7, .least_batch = 2},
+    {.name = "a batch in chunks", .max_step_tokens = 61, .least_batch = 10},
     {.name = "short of blocks", .num_kv_blocks = 24, .least_batch = 2},
     {.name = "short of blocks, in chunks",
      .max_step_tokens = 11,
@@ -184,8 +186,10 @@ class ServiceEqualityTest : public ::testing::TestWithParam<std::string> {
     config_ = (*checkpoint)->config();
     const int64_t block_bytes =
         model::KvCache::Shape::Of(config_, kernels::KvFormat::kF32).block_bytes();
-    auto runner = model::CpuModelRunner::Create(
-        **checkpoint, {.num_threads = 2, .kv_cache_bytes = block_bytes * kManyBlocks});
+    auto runner =
+        model::CpuModelRunner::Create(**checkpoint, {.num_threads = 2,
+                                                     .kv_cache_bytes = block_bytes * kManyBlocks,
+                                                     .max_step_tokens = kManyTokens});
     ASSERT_TRUE(runner.ok()) << runner.status();
     runner_ = *std::move(runner);
     ASSERT_EQ(runner_->num_kv_blocks(), kManyBlocks);

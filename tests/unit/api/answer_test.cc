@@ -237,7 +237,6 @@ TEST_F(AnswerTest, EachChoiceHasItsOwnTextAndEnd) {
   EXPECT_EQ(answer.end(), absl::OkStatus());
   EXPECT_TRUE(answer.engine_done());
   EXPECT_EQ(answer.generated_tokens(), 8);
-  EXPECT_EQ(answer.longest_choice_tokens(), 4);
   EXPECT_THAT(answer.TakeStopped(), ElementsAre());
 }
 
