@@ -205,6 +205,9 @@ GenerateReactor::Cancels GenerateReactor::TakeCancels() {
 // Whatever has ended by itself meanwhile is not found.
 void GenerateReactor::CancelInEngine(const Cancels& cancels) {
   if (cancels.request) model_->engine->Cancel(request_id_, stream_.get()).IgnoreError();
+  for (const int choice : cancels.choices) {
+    model_->engine->Cancel(request_id_, stream_.get(), choice).IgnoreError();
+  }
 }
 
 void GenerateReactor::Read() {

@@ -165,17 +165,22 @@ constexpr Row kRows[] = {
     {.name = "a batch of 64", .max_step_tokens = kManyTokens, .least_batch = 64},
     {.name = "in chunks", .max_step_tokens = 7, .least_batch = 2},
     {.name = "a batch in chunks", .max_step_tokens = 61, .least_batch = 10},
-    {.name = "short of blocks", .num_kv_blocks = 24, .least_batch = 2},
+    {.name = "short of blocks", .num_kv_blocks = 24, .work = Work::kMore, .least_batch = 2},
     {.name = "short of blocks, in chunks",
      .max_step_tokens = 11,
-     .num_kv_blocks = 30,
+     .num_kv_blocks = 10,
+     .work = Work::kMore,
      .least_batch = 2},
-    {.name = "from the prefix cache", .bypass_prefix_cache = false, .rounds = 2},
+    {.name = "from the prefix cache",
+     .bypass_prefix_cache = false,
+     .rounds = 2,
+     .work = Work::kFewer},
     {.name = "from a small prefix cache, in chunks",
      .max_step_tokens = 23,
      .num_kv_blocks = 40,
      .bypass_prefix_cache = false,
-     .rounds = 3},
+     .rounds = 3,
+     .work = Work::kFewer},
 };
 
 class ServiceEqualityTest : public ::testing::TestWithParam<std::string> {
@@ -262,6 +267,7 @@ TEST_P(ServiceEqualityTest, AnswersDoNotDependOnWhatElseTheEngineDoes) {
   EXPECT_EQ(alone.record.chunks, 0);
   size_t num_tokens = 0;
   for (int i = 0; i < kRequests; ++i) {
+    EXPECT_EQ(alone.choices[i].size(), static_cast<size_t>(requests_[i].num_choices));
     for (const auto& [number, choice] : alone.choices[i]) {
       EXPECT_TRUE(choice.finished) << requests_[i].id << ", choice " << number;
       num_tokens += choice.tokens.size();
