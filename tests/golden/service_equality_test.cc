@@ -168,7 +168,7 @@ constexpr Row kRows[] = {
     {.name = "short of blocks", .num_kv_blocks = 24, .least_batch = 2},
     {.name = "short of blocks, in chunks",
      .max_step_tokens = 11,
-     .num_kv_blocks = 30,
+     .num_kv_blocks = 10,
      .least_batch = 2},
     {.name = "from the prefix cache", .bypass_prefix_cache = false, .rounds = 2},
     {.name = "from a small prefix cache, in chunks",
