@@ -186,14 +186,19 @@ void Sampler::CutToTypical(absl::Span<const float> logits, const Scale& scale, f
   for (size_t i = 0; i < ids_.size(); ++i) {
     if (values_[i] > 0) mean += values_[i] / total * relative(i);
   }
-  masses_.assign(kNumDistanceBuckets, 0);
   distances_.resize(ids_.size());
   for (size_t i = 0; i < ids_.size(); ++i) {
     if (values_[i] == 0) continue;
     distances_[i] = std::min(static_cast<float>(std::abs(relative(i) - mean)), kMaxDistance);
-    masses_[BucketOf(distances_[i])] += values_[i];
   }
-  const double mass = typical_p * total;
+  KeepNearest(typical_p * total);
+}
+
+void Sampler::KeepNearest(double mass) {
+  masses_.assign(kNumDistanceBuckets, 0);
+  for (size_t i = 0; i < ids_.size(); ++i) {
+    if (values_[i] > 0) masses_[BucketOf(distances_[i])] += values_[i];
+  }
   size_t bucket = 0;
   double sum = 0;
   for (; bucket + 1 < kNumDistanceBuckets && sum + masses_[bucket] < mass; ++bucket) {

@@ -65,6 +65,9 @@ class Sampler {
   // there. `logits` are of the whole vocabulary.
   void CutToTypical(absl::Span<const float> logits, const Scale& scale, float min_p,
                     float typical_p);
+  // Leaves in ids_, in their order, the fewest of the smallest distances_ whose values_ reach
+  // `mass`, none of them without a value.
+  void KeepNearest(double mass);
   // Where u in [0, 1) falls among these tokens, those below min_p left out; nullopt if none has a
   // probability.
   std::optional<size_t> Draw(absl::Span<const float> logits, const Scale& scale, float min_p,
