@@ -74,6 +74,113 @@ TEST_F(AdmissionQueueTest, CancelledTwiceIsInTheInboxOnce) {
   EXPECT_EQ(Cancel("unknown"), absl::StatusCode::kNotFound);
 }
 
+TEST_F(AdmissionQueueTest, EachChoiceIsCancelledOnce) {
+  Request request = MakeRequest("a", 1, 1);
+  request.num_choices = 3;
+  EXPECT_TRUE(queue_.Submit(std::move(request), reader_.stream()).ok());
+  for (int i = 0; i < 1000; ++i) {
+    EXPECT_TRUE(queue_.Cancel("a", nullptr, 2).ok());
+    EXPECT_TRUE(queue_.Cancel("a", nullptr, 0).ok());
+  }
+  EXPECT_EQ(queue_.Cancel("a", nullptr, 3).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(queue_.Cancel("a", nullptr, -1).code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(queue_.Cancel("a").ok());
+  EXPECT_TRUE(queue_.Cancel("a", nullptr, 1).ok());  // ends anyway
+  EXPECT_THAT(queue_.TakeInbox().cancelled,
+              ElementsAre(Cancellation{0, 2}, Cancellation{0, 0}, Cancellation{0, {}}));
+}
+
+TEST_F(AdmissionQueueTest, IsBoundedByThePromptTokensThatWait) {
+  const auto submit = [this](absl::string_view id, int prompt_tokens) {
+    return queue_.Submit(MakeRequest(id, prompt_tokens, 1), reader_.stream()).code();
+  };
+  EXPECT_EQ(submit("a", 400), absl::StatusCode::kOk);
+  EXPECT_EQ(submit("b", 601), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(metrics_.engine().rejections_queue_tokens.Value(), 1);
+  EXPECT_EQ(queue_.Load().waiting_prompt_tokens, 400);
+  EXPECT_EQ(submit("b", 600), absl::StatusCode::kOk);
+  EXPECT_EQ(queue_.Load().waiting_prompt_tokens, 1000);
+  queue_.TakeInbox();
+  EXPECT_EQ(queue_.Load().waiting_prompt_tokens, 1000);
+  queue_.Update({.waiting_requests = 1, .waiting_prompt_tokens = 600, .running_requests = 1}, {});
+  EXPECT_EQ(submit("c", 401), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(submit("c", 400), absl::StatusCode::kOk);
+  EXPECT_EQ(submit("d", 1), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(metrics_.engine().rejections_queue_full.Value(), 1);
+  queue_.TakeInbox();
+  Update(0, 3);
+  EXPECT_EQ(submit("long", 5000), absl::StatusCode::kOk);  // nobody waits
+}
+
+// So many seconds are left until the deadline.
+TEST_F(AdmissionQueueTest, RefusesWhoseDeadlineThePromptsBeforeItWillOutlast) {
+  const auto submit = [this](absl::string_view id, double seconds, int priority = 0) {
+    Request request = MakeRequest(id, 100, 1);
+    request.deadline = clock_.Now() + absl::Seconds(seconds);
+    request.priority = priority;
+    return queue_.Submit(std::move(request), reader_.stream()).code();
+  };
+  const auto wait = [this] {
+    queue_.TakeInbox();
+    queue_.Update({.waiting_requests = 1, .waiting_prompt_tokens = 300}, {});
+  };
+  wait();
+  for (int i = 0; i < 7; ++i) queue_.NoteFullStep(100, absl::Seconds(1));
+  EXPECT_EQ(submit("too little was measured", 0.1), absl::StatusCode::kOk);
+  queue_.NoteFullStep(100, absl::Seconds(1));
+  wait();
+  EXPECT_EQ(submit("3 s for others, 1 s for itself", 3.9), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(submit("in time", 4.1), absl::StatusCode::kOk);
+  wait();
+  EXPECT_EQ(submit("passes the others", 1.1, 1), absl::StatusCode::kOk);
+  wait();
+  EXPECT_EQ(submit("but takes its time", 0.9, 1), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(submit("is past already, as it will hear", -1), absl::StatusCode::kOk);
+  wait();
+  for (int i = 0; i < 100; ++i) queue_.NoteAdmitted(100, 50);
+  EXPECT_EQ(submit("half is cached as a rule", 2.1), absl::StatusCode::kOk);
+  wait();
+  EXPECT_EQ(submit("but only half", 1.9), absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(AdmissionQueueTest, RefusesWhoseDeadlineThoseThatRunWillOutlast) {
+  const auto submit = [this](absl::string_view id, double seconds) {
+    Request request = MakeRequest(id, 1, 1);
+    request.deadline = clock_.Now() + absl::Seconds(seconds);
+    return queue_.Submit(std::move(request), reader_.stream()).code();
+  };
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(submit("a", i < 16 ? 0.1 : 1e9), absl::StatusCode::kOk);
+    queue_.TakeInbox();
+    clock_.Advance(absl::Seconds(2));
+    Update(0, 64, {"a"});
+  }
+  // All 64 places are taken; one becomes free every 2 s.
+  EXPECT_EQ(submit("b", 1.9), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(submit("b", 2.1), absl::StatusCode::kOk);
+  EXPECT_EQ(submit("c", 3.9), absl::StatusCode::kResourceExhausted);
+  queue_.TakeInbox();
+  Update(0, 63);
+  EXPECT_EQ(submit("c", 0.1), absl::StatusCode::kOk);  // there is a place
+}
+
+TEST_F(AdmissionQueueTest, RetryDelayFollowsTheRateAtWhichPromptsAreComputedToo) {
+  Submit("a");
+  queue_.TakeInbox();
+  queue_.Update({.waiting_requests = 2, .waiting_prompt_tokens = 600}, {});
+  EXPECT_EQ(queue_.RetryDelay(), absl::Seconds(1));  // a guess
+  for (int i = 0; i < 8; ++i) queue_.NoteFullStep(100, absl::Seconds(1));
+  EXPECT_EQ(queue_.RetryDelay(), absl::Seconds(3));
+}
+
+TEST_F(AdmissionQueueTest, DrainingItRefusesAndLetsTheEngineWork) {
+  Submit("a");
+  queue_.Drain();
+  EXPECT_EQ(Submit("b"), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(queue_.AwaitWork(/*busy=*/false));
+  EXPECT_EQ(queue_.TakeInbox().arrivals.size(), 1u);
+}
+
 TEST_F(AdmissionQueueTest, ACancellationIsNotForALaterRequestOfTheSameId) {
   Submit("a");
   const Inbox first = queue_.TakeInbox();

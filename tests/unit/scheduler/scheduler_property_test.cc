@@ -25,7 +25,7 @@ TEST(SchedulerPropertyTest, HoldsForRandomClients) {
       {"places are short", 3, {.max_running_requests = 3}, false},
       {"the budget is short",
        4,
-       {.max_waiting_requests = 40, .max_step_tokens = 16, .num_kv_blocks = 30}},
+       {.max_waiting_requests = 40, .max_step_tokens = 16, .num_kv_blocks = 10}},
       {"one request at a time",
        5,
        {.max_waiting_requests = 4, .max_running_requests = 1, .max_step_tokens = 7},

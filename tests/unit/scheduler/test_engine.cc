@@ -50,6 +50,15 @@ std::string Describe(const std::vector<StreamEvent>& events) {
   });
 }
 
+std::vector<TokenId> TokensOf(const std::vector<StreamEvent>& events, int choice) {
+  std::vector<TokenId> tokens;
+  for (const StreamEvent& event : events) {
+    const auto* token = std::get_if<TokenEvent>(&event);
+    if (token != nullptr && token->choice == choice) tokens.push_back(token->token);
+  }
+  return tokens;
+}
+
 TokenId CountTokens(absl::Span<const TokenId> context) {
   return static_cast<TokenId>(context.size());
 }

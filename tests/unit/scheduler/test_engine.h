@@ -19,6 +19,9 @@ namespace sluice::scheduler {
 // "1:17" or "1:length". Log-probabilities are left out but for "prompt_logprobs:<n>".
 std::string Describe(const std::vector<StreamEvent>& events);
 
+// The tokens of one choice.
+std::vector<TokenId> TokensOf(const std::vector<StreamEvent>& events, int choice = 0);
+
 // A token's successor in tests whose answers are counted by hand: the length of the context. The
 // answer to a prompt of n tokens is n, n + 1, n + 2, ...
 TokenId CountTokens(absl::Span<const TokenId> context);
