@@ -20,11 +20,12 @@ struct AnswerFormat {
 struct Answer {
   // CANCELLED if the user interrupted it.
   absl::Status status;
-  // What came until then.
+  // What came of the first choice until then.
   std::string text;
 };
 
-// Ctrl-C cancels the call while this runs. The text is followed by a line break.
+// Ctrl-C cancels the call while this runs. The text of each choice is followed by a line break; see
+// ChoicePrinter.
 Answer StreamAnswer(const Environment& environment, const v1::GenerateRequest& request,
                     const AnswerFormat& format);
 

@@ -7,6 +7,8 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <map>
+#include <string>
 
 #include "absl/time/time.h"
 
@@ -82,6 +84,19 @@ ordered_json FromField(const Message& message, const FieldDescriptor* field, int
   return nullptr;
 }
 
+// Keys in the order of their text, whatever it is in the message.
+ordered_json FromMap(const Message& message, const FieldDescriptor* field) {
+  const auto* reflection = message.GetReflection();
+  std::map<std::string, ordered_json> entries;
+  for (int i = 0; i < reflection->FieldSize(message, field); ++i) {
+    const Message& entry = reflection->GetRepeatedMessage(message, field, i);
+    const ordered_json key = FromField(entry, field->message_type()->map_key(), 0);
+    entries[key.is_string() ? key.get<std::string>() : key.dump()] =
+        FromField(entry, field->message_type()->map_value(), 0);
+  }
+  return entries;
+}
+
 }  // namespace
 
 ordered_json ToJson(const Message& message) {
@@ -90,7 +105,9 @@ ordered_json ToJson(const Message& message) {
   const auto* reflection = message.GetReflection();
   for (int i = 0; i < descriptor->field_count(); ++i) {
     const FieldDescriptor* field = descriptor->field(i);
-    if (field->is_repeated()) {
+    if (field->is_map()) {
+      object[field->name()] = FromMap(message, field);
+    } else if (field->is_repeated()) {
       ordered_json array = ordered_json::array();
       for (int j = 0; j < reflection->FieldSize(message, field); ++j) {
         array.push_back(FromField(message, field, j));

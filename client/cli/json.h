@@ -10,7 +10,8 @@ namespace sluice::cli {
 
 // A message as an object with the names of the .proto. 64-bit integers are numbers, durations are
 // seconds, times are RFC 3339 text, enum values are names; fields that know whether they are set
-// are left out when they are not. Numbers that JSON does not know (infinities, NaN) become null.
+// are left out when they are not; maps are objects. Numbers that JSON does not know (infinities,
+// NaN) become null.
 nlohmann::ordered_json ToJson(const google::protobuf::Message& message);
 
 // One line of text; bytes that are not UTF-8 appear as U+FFFD.

@@ -1,6 +1,5 @@
 // `sluice tokenize`: shows what the server's tokenizer makes of a text.
 #include <CLI/CLI.hpp>
-#include <map>
 #include <optional>
 #include <ostream>
 #include <string>
@@ -28,6 +27,7 @@ class TokenizeCommand : public Command {
 
   absl::Status Run(const Environment& environment) override {
     v1::TokenizeRequest request;
+    request.set_pieces(true);
     if (add_special_tokens_.has_value()) request.set_add_special_tokens(*add_special_tokens_);
     if (chat_) {
       v1::ChatMessage& message = *request.mutable_chat()->add_messages();
@@ -39,37 +39,21 @@ class TokenizeCommand : public Command {
     ASSIGN_OR_RETURN(const v1::TokenizeResponse response,
                      environment.client.Tokenize(request, environment.QuickCall()));
 
-    // The protocol has no pieces: each distinct token is turned back into text on its own.
-    std::map<int32_t, std::string> pieces;
-    for (const int32_t id : response.token_ids()) {
-      if (pieces.count(id) > 0) continue;
-      v1::DetokenizeRequest token;
-      token.add_token_ids(id);
-      token.set_skip_special_tokens(false);
-      ASSIGN_OR_RETURN(const v1::DetokenizeResponse piece,
-                       environment.client.Detokenize(token, environment.QuickCall()));
-      pieces[id] = piece.text();
+    std::ostream& out = environment.console.out;
+    if (json_) {
+      out << Dump(ToJson(response)) << "\n";
+      return absl::OkStatus();
     }
-    Print(response, pieces, environment.console.out);
+    for (int i = 0; i < response.token_ids_size(); ++i) {
+      out << response.token_ids(i);
+      // Quoted, so that blanks and line breaks can be seen. Older servers send none.
+      if (i < response.pieces_size()) out << "\t" << Dump(response.pieces(i));
+      out << "\n";
+    }
     return absl::OkStatus();
   }
 
  private:
-  void Print(const v1::TokenizeResponse& response, const std::map<int32_t, std::string>& pieces,
-             std::ostream& out) const {
-    nlohmann::ordered_json json = ToJson(response);
-    for (const int32_t id : response.token_ids()) {
-      const std::string& piece = pieces.at(id);
-      if (json_) {
-        json["pieces"].push_back(piece);
-      } else {
-        // Quoted, so that blanks and line breaks can be seen.
-        out << id << "\t" << Dump(piece) << "\n";
-      }
-    }
-    if (json_) out << Dump(json) << "\n";
-  }
-
   std::string text_;
   bool chat_ = false;
   std::optional<bool> add_special_tokens_;

@@ -1,27 +1,60 @@
 #include "api/answer.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <utility>
 #include <variant>
 
 #include "absl/algorithm/container.h"
+#include "absl/strings/string_view.h"
 #include "api/detokenizing.h"
+#include "base/check.h"
 
 namespace sluice::api {
+namespace {
+
+// How many bytes of `text`, all of whose characters are whole, are whole characters and at most
+// `max`.
+size_t WholeCharacters(absl::string_view text, size_t max) {
+  if (text.size() <= max) return text.size();
+  while (max > 0 && (static_cast<uint8_t>(text[max]) & 0xC0) == 0x80) --max;
+  return max;
+}
+
+}  // namespace
 
 Answer::Answer(const tokenizer::Tokenizer& tokenizer, Options options)
-    : tokenizer_(tokenizer),
-      options_(std::move(options)),
-      detokenizer_(tokenizer, {options_.skip_special_tokens}),
-      matcher_(options_.stop_strings) {}
+    : tokenizer_(tokenizer), options_(std::move(options)) {
+  choices_.reserve(options_.num_choices);
+  for (int i = 0; i < options_.num_choices; ++i) {
+    choices_.push_back({.detokenizer = tokenizer::IncrementalDetokenizer(
+                            tokenizer, {options_.skip_special_tokens}),
+                        .matcher = StopMatcher(options_.stop_strings, options_.include_stop)});
+  }
+}
 
 std::vector<v1::GenerateResponse> Answer::Consume(std::vector<scheduler::StreamEvent> events) {
   Messages messages;
+  for (Choice& choice : choices_) choice.open_delta.reset();
   for (const scheduler::StreamEvent& event : events) {
-    engine_done_ = engine_done_ || std::holds_alternative<scheduler::FinishedEvent>(event) ||
-                   std::holds_alternative<scheduler::FailedEvent>(event);
-    if (!end_) std::visit([&](const auto& e) { On(e, messages); }, event);
+    std::visit([&](const auto& e) { On(e, messages); }, event);
   }
+  // What the engine has ended by itself meanwhile needs no other end.
+  stopped_.erase(std::remove_if(stopped_.begin(), stopped_.end(),
+                                [this](int i) { return end_ || choices_[i].engine_done; }),
+                 stopped_.end());
   return messages;
+}
+
+std::vector<int> Answer::TakeStopped() {
+  for (const int i : stopped_) NoteEngineDone(choices_[i]);
+  return std::exchange(stopped_, {});
+}
+
+int Answer::generated_tokens() const {
+  int sum = 0;
+  for (const Choice& choice : choices_) sum += choice.generated_tokens;
+  return sum;
 }
 
 void Answer::On(const scheduler::StartedEvent& event, Messages& messages) {
@@ -43,62 +76,98 @@ void Answer::On(const scheduler::PromptLogprobsEvent& event, Messages& messages)
 }
 
 void Answer::On(const scheduler::TokenEvent& event, Messages& messages) {
-  ++generated_tokens_;
-  last_token_ = event.token;
-  v1::Delta& delta = OpenDelta(messages);
+  DCHECK(event.choice >= 0 && event.choice < options_.num_choices);
+  Choice& choice = choices_[event.choice];
+  if (choice.finished) return;
+  ++choice.generated_tokens;
+  choice.last_token = event.token;
+  Begin(choice, messages);
+  v1::Delta& delta = OpenDelta(choice, messages);
   delta.add_token_ids(event.token);
   if (event.logprob) Fill(*event.logprob, *delta.add_logprobs());
-  if (IsStopToken(event.token) || event.token >= tokenizer_.vocab_size()) return;
-  AddText(detokenizer_.Append(event.token), messages);
+  if (IsStopToken(event.token) && !options_.include_stop) return;
+  if (event.token >= tokenizer_.vocab_size()) return;
+  AddText(choice, choice.detokenizer.Append(event.token), messages);
 }
 
 void Answer::On(const scheduler::FinishedEvent& event, Messages& messages) {
-  AddText(detokenizer_.Flush(), messages);
-  if (end_) return;
-  const std::string rest = matcher_.Flush();
-  if (!rest.empty()) OpenDelta(messages).mutable_text()->append(rest);
+  DCHECK(event.choice >= 0 && event.choice < options_.num_choices);
+  Choice& choice = choices_[event.choice];
+  NoteEngineDone(choice);
+  if (choice.finished) return;
+  AddText(choice, choice.detokenizer.Flush(), messages);
+  if (choice.finished) return;
+  const std::string rest = choice.matcher.Flush();
+  if (!rest.empty()) OpenDelta(choice, messages).mutable_text()->append(rest);
   v1::Finished finished;
   if (event.reason == scheduler::FinishReason::kStopToken) {
     finished.set_reason(v1::FINISH_REASON_STOP);
-    finished.set_stop_token_id(last_token_);
+    finished.set_stop_token_id(choice.last_token);
   } else {
     finished.set_reason(v1::FINISH_REASON_LENGTH);
   }
-  Finish(std::move(finished), messages);
+  Finish(choice, std::move(finished), messages);
 }
 
-void Answer::On(const scheduler::FailedEvent& event, Messages&) { end_ = event.status; }
+void Answer::On(const scheduler::FailedEvent& event, Messages&) {
+  engine_done_ = true;
+  if (!end_) end_ = event.status;
+}
 
 bool Answer::IsStopToken(TokenId id) const {
   return absl::c_binary_search(options_.stop_token_ids, id);
 }
 
-v1::Delta& Answer::OpenDelta(Messages& messages) const {
-  if (messages.empty() || !messages.back().has_delta() ||
-      static_cast<size_t>(messages.back().delta().token_ids_size()) == kMaxMessageTokens) {
-    messages.emplace_back().mutable_delta();
+v1::Delta& Answer::OpenDelta(Choice& choice, Messages& messages) const {
+  const auto is_full = [](const v1::Delta& delta) {
+    return static_cast<size_t>(delta.token_ids_size()) == kMaxMessageTokens ||
+           delta.text().size() >= kMaxEchoBytes;
+  };
+  if (!choice.open_delta || is_full(messages[*choice.open_delta].delta())) {
+    choice.open_delta = messages.size();
+    messages.emplace_back().mutable_delta()->set_choice(NumberOf(choice));
   }
-  return *messages.back().mutable_delta();
+  return *messages[*choice.open_delta].mutable_delta();
 }
 
-void Answer::AddText(const std::string& text, Messages& messages) {
-  StopMatcher::Result result = matcher_.Append(text);
-  if (!result.text.empty()) OpenDelta(messages).mutable_text()->append(result.text);
+void Answer::Begin(Choice& choice, Messages& messages) const {
+  if (std::exchange(choice.begun, true)) return;
+  for (absl::string_view rest = options_.echo; !rest.empty();) {
+    const size_t size = WholeCharacters(rest, kMaxEchoBytes);
+    OpenDelta(choice, messages).mutable_text()->append(rest.data(), size);
+    rest.remove_prefix(size);
+    // A part that was cut at a character's end may leave some bytes free.
+    if (!rest.empty()) choice.open_delta.reset();
+  }
+}
+
+void Answer::AddText(Choice& choice, const std::string& text, Messages& messages) {
+  const bool may_end = choice.generated_tokens > options_.min_tokens;
+  StopMatcher::Result result = choice.matcher.Append(text, may_end);
+  if (!result.text.empty()) OpenDelta(choice, messages).mutable_text()->append(result.text);
   if (!result.match) return;
   v1::Finished finished;
   finished.set_reason(v1::FINISH_REASON_STOP);
   finished.set_stop_string(options_.stop_strings[*result.match]);
-  Finish(std::move(finished), messages);
+  stopped_.push_back(NumberOf(choice));
+  Finish(choice, std::move(finished), messages);
 }
 
-void Answer::Finish(v1::Finished finished, Messages& messages) {
+void Answer::Finish(Choice& choice, v1::Finished finished, Messages& messages) {
+  finished.set_choice(NumberOf(choice));
   v1::Usage& usage = *finished.mutable_usage();
   usage.set_prompt_tokens(options_.prompt_tokens);
   usage.set_cached_prompt_tokens(cached_prompt_tokens_);
-  usage.set_generated_tokens(generated_tokens_);
+  usage.set_generated_tokens(choice.generated_tokens);
   reason_ = finished.reason();
+  choice.finished = true;
   *messages.emplace_back().mutable_finished() = std::move(finished);
-  end_ = absl::OkStatus();
+  if (++num_finished_ == options_.num_choices) end_ = absl::OkStatus();
+}
+
+void Answer::NoteEngineDone(Choice& choice) {
+  choice.engine_done = true;
+  engine_done_ = absl::c_all_of(choices_, [](const Choice& c) { return c.engine_done; });
 }
 
 void Answer::Fill(const model::TokenLogprob& logprob, v1::TokenLogprob& wire) const {

@@ -1,5 +1,5 @@
 // Answer: turns what the engine says about one request into what its client is told: token ids into
-// text, stop strings into the end, and everything that is there at once into one delta.
+// text, stop strings into ends, and everything of a choice that is there at once into one delta.
 #pragma once
 
 #include <optional>
@@ -19,6 +19,8 @@ namespace sluice::api {
 // most: with 20 log-probabilities each about half a megabyte, well below the 4 MiB that gRPC
 // clients accept by default.
 inline constexpr size_t kMaxMessageTokens = 1024;
+// Bytes of an echoed prompt that one message holds at most.
+inline constexpr size_t kMaxEchoBytes = 256 * 1024;
 
 // Not thread-safe; belongs to one call.
 class Answer {
@@ -30,26 +32,53 @@ class Answer {
     std::vector<TokenId> stop_token_ids;
     std::vector<std::string> stop_strings;
     bool skip_special_tokens = true;
+    int num_choices = 1;
+    // Stop strings do not end a choice with one of its first min_tokens tokens.
+    int min_tokens = 0;
+    // Whether what ended a choice stays in its text.
+    bool include_stop = false;
+    // What the text of each choice begins with.
+    std::string echo;
   };
 
   // `tokenizer` must outlive this.
   Answer(const tokenizer::Tokenizer& tokenizer, Options options);
 
-  // The messages that `events` make, in order. Nothing comes after the end.
+  // The messages that `events` make: of each choice in order, and nothing after its end.
   std::vector<v1::GenerateResponse> Consume(std::vector<scheduler::StreamEvent> events);
 
-  // How the answer ended: OK when the last message was `finished`, otherwise why it failed. Absent
-  // while it goes on.
+  // How the answer ended: OK when every choice is finished, otherwise why it failed. Absent while
+  // it goes on.
   const std::optional<absl::Status>& end() const { return end_; }
-  // Why it ended, if end() is OK.
+  // Why the last choice ended, if end() is OK.
   v1::FinishReason reason() const { return reason_; }
-  // Whether the engine has nothing more to say. It has when a stop string ended the answer: then
-  // the request has to be cancelled there.
+  // Whether the engine has nothing more to say. It has when a stop string ended the last choice:
+  // then the request has to be cancelled there.
   bool engine_done() const { return engine_done_; }
-  int generated_tokens() const { return generated_tokens_; }
+  // Choices that a stop string ended since the last time, while the engine goes on with them and
+  // with others: these have to be cancelled there one by one, and count as done from here on.
+  std::vector<int> TakeStopped();
+
+  // Tokens of all choices.
+  int generated_tokens() const;
 
  private:
   using Messages = std::vector<v1::GenerateResponse>;
+
+  struct Choice {
+    tokenizer::IncrementalDetokenizer detokenizer;
+    StopMatcher matcher;
+    int generated_tokens = 0;
+    TokenId last_token = 0;
+    // Its text has begun.
+    bool begun = false;
+    // `finished` is among its messages.
+    bool finished = false;
+    // The engine has nothing more to say about it.
+    bool engine_done = false;
+    // Where among the messages of this Consume its last delta is.
+    std::optional<size_t> open_delta;
+  };
 
   void On(const scheduler::StartedEvent& event, Messages& messages);
   void On(const scheduler::PromptLogprobsEvent& event, Messages& messages);
@@ -58,21 +87,24 @@ class Answer {
   void On(const scheduler::FailedEvent& event, Messages& messages);
 
   bool IsStopToken(TokenId id) const;
-  // The delta at the end of `messages`; a new one if there is none or it is full.
-  v1::Delta& OpenDelta(Messages& messages) const;
-  // Puts text through the stop matcher and into the delta; ends the answer if a stop string
+  int NumberOf(const Choice& choice) const { return static_cast<int>(&choice - choices_.data()); }
+  // The choice's last delta; a new one if there is none or it is full.
+  v1::Delta& OpenDelta(Choice& choice, Messages& messages) const;
+  // Puts the echo in front of everything else.
+  void Begin(Choice& choice, Messages& messages) const;
+  // Puts text through the stop matcher and into the delta; finishes the choice if a stop string
   // completes.
-  void AddText(const std::string& text, Messages& messages);
-  void Finish(v1::Finished finished, Messages& messages);
+  void AddText(Choice& choice, const std::string& text, Messages& messages);
+  void Finish(Choice& choice, v1::Finished finished, Messages& messages);
+  void NoteEngineDone(Choice& choice);
   void Fill(const model::TokenLogprob& logprob, v1::TokenLogprob& wire) const;
 
   const tokenizer::Tokenizer& tokenizer_;
   const Options options_;
-  tokenizer::IncrementalDetokenizer detokenizer_;
-  StopMatcher matcher_;
+  std::vector<Choice> choices_;
+  int num_finished_ = 0;
   int cached_prompt_tokens_ = 0;
-  int generated_tokens_ = 0;
-  TokenId last_token_ = 0;
+  std::vector<int> stopped_;
   v1::FinishReason reason_ = v1::FINISH_REASON_UNSPECIFIED;
   bool engine_done_ = false;
   std::optional<absl::Status> end_;

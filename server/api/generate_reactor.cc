@@ -84,12 +84,14 @@ void GenerateReactor::OnDone() {
 
 void GenerateReactor::Advance() {
   Move move;
-  const LiveRequest* cancel_in_engine = nullptr;
+  const LiveRequest* request = nullptr;
+  LiveRequest::Cancels cancels;
   grpc::Status status;
   {
     base::MutexLock lock(mutex_);
     move = Decide();
-    if (request_ != nullptr && request_->TakeCancel()) cancel_in_engine = request_.get();
+    request = request_.get();
+    if (request_ != nullptr) cancels = request_->TakeCancels();
     if (move == Move::kFinish || move == Move::kWriteAndFinish) {
       finished_ = true;
       call_.Leave();
@@ -98,7 +100,7 @@ void GenerateReactor::Advance() {
       status = ToGrpcStatus(*request_->end());
     }
   }
-  if (cancel_in_engine != nullptr) cancel_in_engine->CancelInEngine();
+  if (!cancels.empty()) request->CancelInEngine(cancels);
   switch (move) {
     case Move::kNothing:
       return;

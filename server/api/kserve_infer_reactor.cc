@@ -86,13 +86,15 @@ void KserveInferReactor::OnDone() {
 }
 
 void KserveInferReactor::Advance() {
-  const LiveRequest* cancel_in_engine = nullptr;
+  const LiveRequest* request = nullptr;
+  LiveRequest::Cancels cancels;
   grpc::Status status;
   bool finish = false;
   {
     base::MutexLock lock(mutex_);
     finish = Decide();
-    if (request_ != nullptr && request_->TakeCancel()) cancel_in_engine = request_.get();
+    request = request_.get();
+    if (request_ != nullptr) cancels = request_->TakeCancels();
     if (finish) {
       finished_ = true;
       call_.Leave();
@@ -102,7 +104,7 @@ void KserveInferReactor::Advance() {
       if (status.ok()) response_ = Serialize(MakeResponse(reply_, text_));
     }
   }
-  if (cancel_in_engine != nullptr) cancel_in_engine->CancelInEngine();
+  if (!cancels.empty()) request->CancelInEngine(cancels);
   if (finish) Finish(std::move(status));
 }
 

@@ -139,7 +139,7 @@ void KserveStreamReactor::Advance() {
       status = ToGrpcStatus(LiveRequest::CancelledStatus(api_, call_.deadline()));
     }
   }
-  for (const auto& open : moves.cancel_in_engine) open->request->CancelInEngine();
+  for (const auto& [open, cancels] : moves.cancels) open->request->CancelInEngine(cancels);
   // Finish comes alone, when nothing else is in flight.
   if (moves.write) StartWrite(&message_);
   if (moves.read) StartRead(&incoming_);
@@ -156,7 +156,8 @@ KserveStreamReactor::Moves KserveStreamReactor::Decide() {
   for (const auto& open : open_) {
     if (open->request == nullptr) continue;
     if (cancelled_ && !open->answered) open->request->Abandon();
-    if (open->request->TakeCancel()) moves.cancel_in_engine.push_back(open);
+    if (auto cancels = open->request->TakeCancels(); !cancels.empty())
+      moves.cancels.emplace_back(open, std::move(cancels));
     if (cancelled_ && !open->answered) open->request->Record();
   }
   if (cancelled_) {

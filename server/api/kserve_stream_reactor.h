@@ -15,6 +15,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -75,7 +76,7 @@ class KserveStreamReactor final
     bool read = false;
     bool write = false;
     bool finish = false;
-    std::vector<std::shared_ptr<Open>> cancel_in_engine;
+    std::vector<std::pair<std::shared_ptr<Open>, LiveRequest::Cancels>> cancels;
   };
   Moves Decide() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Puts the next response into message_, if there is one.

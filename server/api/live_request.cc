@@ -59,8 +59,15 @@ absl::Status LiveRequest::TrySubmit(
   prompt_tokens_ = static_cast<int>(request.prompt.size());
   stream_ = std::make_shared<scheduler::TokenStream>(std::move(on_readable));
   answer_.emplace(*model_->facts.tokenizer,
-                  Answer::Options{request.id, prompt_tokens_, request.stop_token_ids,
-                                  std::move(parsed.stop_strings), parsed.skip_special_tokens});
+                  Answer::Options{.request_id = request.id,
+                                  .prompt_tokens = prompt_tokens_,
+                                  .stop_token_ids = request.stop_token_ids,
+                                  .stop_strings = std::move(parsed.stop_strings),
+                                  .skip_special_tokens = parsed.skip_special_tokens,
+                                  .num_choices = request.num_choices,
+                                  .min_tokens = request.min_tokens,
+                                  .include_stop = parsed.include_stop,
+                                  .echo = std::move(parsed.echo)});
   absl::Status status = model_->engine->Submit(std::move(request), stream_);
   if (absl::IsResourceExhausted(status)) {
     return WithRetryDelay(std::move(status), model_->engine->RetryDelay());
@@ -94,15 +101,20 @@ void LiveRequest::Abandon() {
   if (submitted_) end_ = CancelledStatus(api_, call_.deadline());
 }
 
-bool LiveRequest::TakeCancel() {
-  if (!submitted_ || cancelled_in_engine_ || !end_) return false;
+LiveRequest::Cancels LiveRequest::TakeCancels() {
+  if (!submitted_ || cancelled_in_engine_) return {};
+  if (!end_) return {.choices = answer_->TakeStopped()};
   if (!answer_->engine_done()) answer_->Consume(stream_->Take());
   cancelled_in_engine_ = !answer_->engine_done();
-  return cancelled_in_engine_;
+  return {.request = cancelled_in_engine_};
 }
 
-void LiveRequest::CancelInEngine() const {
-  model_->engine->Cancel(request_id_, stream_.get()).IgnoreError();
+// Whatever has ended by itself meanwhile is not found.
+void LiveRequest::CancelInEngine(const Cancels& cancels) const {
+  if (cancels.request) model_->engine->Cancel(request_id_, stream_.get()).IgnoreError();
+  for (const int choice : cancels.choices) {
+    model_->engine->Cancel(request_id_, stream_.get(), choice).IgnoreError();
+  }
 }
 
 void LiveRequest::Record() {

@@ -48,10 +48,17 @@ class LiveRequest {
   // The client is gone: the request ends with CancelledStatus, also if its answer is complete by
   // now, for its end has not been sent.
   void Abandon();
-  // Whether the request has ended for its client, but the engine is still at work; true once. Then
-  // CancelInEngine is to be called, without a lock.
-  bool TakeCancel();
-  void CancelInEngine() const;
+  // What the engine still does that nobody needs: all of it, if the request has ended for its
+  // client, or choices that a stop string ended. Each comes once; CancelInEngine is to be called
+  // with it, without a lock.
+  struct Cancels {
+    bool request = false;
+    std::vector<int> choices;
+
+    bool empty() const { return !request && choices.empty(); }
+  };
+  Cancels TakeCancels();
+  void CancelInEngine(const Cancels& cancels) const;
 
   // Metrics and log. REQUIRES: end() is there; called once.
   void Record();

@@ -16,7 +16,7 @@
 namespace sluice::api {
 namespace {
 
-// A prompt, and the field that it came from.
+// A prompt, the field that it came from, and what a chat template made of it.
 struct Prompt {
   std::vector<TokenId> ids;
   absl::string_view field;
@@ -134,9 +134,30 @@ absl::StatusOr<Prompt> ReadPrompt(const v1::GenerateRequest& wire, const ModelFa
   return prompt;
 }
 
+// In ascending order of ids; a map of the wire has none.
+absl::StatusOr<std::vector<std::pair<TokenId, float>>> ReadLogitBias(
+    const v1::SamplingOptions& wire, int vocab_size) {
+  if (wire.logit_bias_size() > kMaxLogitBiases) {
+    return FieldError("sampling.logit_bias",
+                      absl::StrCat("has ", wire.logit_bias_size(), " entries; at most ",
+                                   kMaxLogitBiases, " are allowed"));
+  }
+  std::vector<std::pair<TokenId, float>> biases(wire.logit_bias().begin(), wire.logit_bias().end());
+  absl::c_sort(biases, [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (const auto& [id, bias] : biases) {
+    const std::string field = absl::StrCat("sampling.logit_bias[", id, "]");
+    if (id < 0 || id >= vocab_size) {
+      return FieldError(
+          field, absl::StrCat("is of no token; the vocabulary has ids from 0 to ", vocab_size - 1));
+    }
+    RETURN_IF_ERROR(CheckRange(field, bias, -kMaxLogitBias, kMaxLogitBias));
+  }
+  return biases;
+}
+
 absl::StatusOr<model::SamplingParams> ReadSampling(const v1::SamplingOptions& wire,
-                                                   const model::GenerationDefaults& defaults,
-                                                   uint64_t made_up_seed) {
+                                                   const ModelFacts& facts, uint64_t made_up_seed) {
+  const model::GenerationDefaults& defaults = facts.defaults;
   model::SamplingParams sampling;
   if (defaults.do_sample) {
     // A filter that generation_config.json does not name is off.
@@ -144,11 +165,18 @@ absl::StatusOr<model::SamplingParams> ReadSampling(const v1::SamplingOptions& wi
     sampling.top_k = defaults.top_k.value_or(0);
     sampling.top_p = defaults.top_p.value_or(1.0f);
     sampling.min_p = defaults.min_p.value_or(0.0f);
+    sampling.typical_p = defaults.typical_p.value_or(1.0f);
   }
+  sampling.repetition_penalty =
+      std::min(defaults.repetition_penalty.value_or(1.0f), kMaxRepetitionPenalty);
   if (wire.has_temperature()) sampling.temperature = wire.temperature();
   if (wire.has_top_k()) sampling.top_k = wire.top_k();
   if (wire.has_top_p()) sampling.top_p = wire.top_p();
   if (wire.has_min_p()) sampling.min_p = wire.min_p();
+  if (wire.has_typical_p()) sampling.typical_p = wire.typical_p();
+  if (wire.has_repetition_penalty()) sampling.repetition_penalty = wire.repetition_penalty();
+  sampling.presence_penalty = wire.presence_penalty();
+  sampling.frequency_penalty = wire.frequency_penalty();
   sampling.seed = wire.has_seed() ? wire.seed() : made_up_seed;
   RETURN_IF_ERROR(CheckRange("sampling.temperature", sampling.temperature, 0.0f, kMaxTemperature));
   if (sampling.top_k < 0) {
@@ -157,6 +185,14 @@ absl::StatusOr<model::SamplingParams> ReadSampling(const v1::SamplingOptions& wi
   }
   RETURN_IF_ERROR(CheckRange("sampling.top_p", sampling.top_p, 0.0f, 1.0f, /*open=*/true));
   RETURN_IF_ERROR(CheckRange("sampling.min_p", sampling.min_p, 0.0f, 1.0f));
+  RETURN_IF_ERROR(CheckRange("sampling.typical_p", sampling.typical_p, 0.0f, 1.0f, /*open=*/true));
+  RETURN_IF_ERROR(CheckRange("sampling.repetition_penalty", sampling.repetition_penalty, 0.0f,
+                             kMaxRepetitionPenalty, /*open=*/true));
+  RETURN_IF_ERROR(CheckRange("sampling.presence_penalty", sampling.presence_penalty, -kMaxPenalty,
+                             kMaxPenalty));
+  RETURN_IF_ERROR(CheckRange("sampling.frequency_penalty", sampling.frequency_penalty, -kMaxPenalty,
+                             kMaxPenalty));
+  ASSIGN_OR_RETURN(sampling.logit_bias, ReadLogitBias(wire, facts.vocab_size));
   return sampling;
 }
 
@@ -178,6 +214,24 @@ absl::StatusOr<int> ReadMaxTokens(const v1::StoppingOptions& wire, const ModelFa
                      " tokens the context of ", facts.max_context, " has room for ", room));
   }
   return wire.max_tokens();
+}
+
+// `max_tokens` and `stop_token_ids` (sorted) are the request's own.
+absl::StatusOr<int> ReadMinTokens(const v1::StoppingOptions& wire, int max_tokens,
+                                  absl::Span<const TokenId> stop_token_ids, int vocab_size) {
+  const int min_tokens = wire.min_tokens();
+  if (min_tokens < 0 || min_tokens > max_tokens) {
+    return FieldError(
+        "stopping.min_tokens",
+        absl::StrCat("is ", min_tokens, "; it must be from 0 to max_tokens, which is ", max_tokens,
+                     wire.has_max_tokens() ? "" : " by default"));
+  }
+  const auto beyond = absl::c_lower_bound(stop_token_ids, vocab_size);
+  if (min_tokens > 0 && beyond - stop_token_ids.begin() == vocab_size) {
+    return FieldError("stopping.min_tokens",
+                      "leaves nothing to generate: all tokens of the vocabulary end the answer");
+  }
+  return min_tokens;
 }
 
 absl::StatusOr<std::vector<TokenId>> ReadStopTokens(const v1::StoppingOptions& wire,
@@ -220,6 +274,29 @@ absl::StatusOr<int> ReadLogprobs(absl::string_view field, int wanted, int vocab_
   return std::min(wanted, vocab_size);
 }
 
+// What concerns the engine alone.
+absl::Status ReadScheduling(const v1::GenerateRequest& wire, scheduler::Request& request) {
+  if (wire.has_num_choices()) request.num_choices = wire.num_choices();
+  RETURN_IF_ERROR(CheckRange("num_choices", request.num_choices, 1, kMaxChoices));
+  request.priority = wire.priority();
+  RETURN_IF_ERROR(CheckRange("priority", request.priority, -kMaxPriority, kMaxPriority));
+  request.bypass_prefix_cache = wire.bypass_prefix_cache();
+  if (wire.cache_salt().size() > kMaxCacheSaltBytes) {
+    return FieldError("cache_salt",
+                      absl::StrCat("has ", wire.cache_salt().size(), " bytes; at most ",
+                                   kMaxCacheSaltBytes, " are allowed"));
+  }
+  request.cache_salt = wire.cache_salt();
+  return absl::OkStatus();
+}
+
+std::string TextOf(const Prompt& prompt, const v1::GenerateRequest& wire, const ModelFacts& facts,
+                   bool skip_special_tokens) {
+  if (wire.has_text()) return wire.text();
+  if (wire.has_chat()) return prompt.rendered;
+  return DecodeKnown(*facts.tokenizer, prompt.ids, {skip_special_tokens});
+}
+
 }  // namespace
 
 absl::StatusOr<ParsedRequest> ParseGenerate(const v1::GenerateRequest& wire,
@@ -230,7 +307,8 @@ absl::StatusOr<ParsedRequest> ParseGenerate(const v1::GenerateRequest& wire,
   RETURN_IF_ERROR(CheckRequestId(request.id));
   RETURN_IF_ERROR(CheckModel(wire, facts));
   // What is cheap to check comes before the prompt, which may be long.
-  ASSIGN_OR_RETURN(request.sampling, ReadSampling(wire.sampling(), facts.defaults, made_up.seed));
+  RETURN_IF_ERROR(ReadScheduling(wire, request));
+  ASSIGN_OR_RETURN(request.sampling, ReadSampling(wire.sampling(), facts, made_up.seed));
   ASSIGN_OR_RETURN(request.stop_token_ids, ReadStopTokens(wire.stopping(), facts));
   ASSIGN_OR_RETURN(parsed.stop_strings, ReadStopStrings(wire.stopping()));
   const v1::ResponseOptions& response = wire.response();
@@ -245,10 +323,14 @@ absl::StatusOr<ParsedRequest> ParseGenerate(const v1::GenerateRequest& wire,
   }
   parsed.skip_special_tokens =
       !response.has_skip_special_tokens() || response.skip_special_tokens();
+  parsed.include_stop = wire.stopping().include_stop();
   ASSIGN_OR_RETURN(Prompt prompt, ReadPrompt(wire, facts));
+  if (response.echo()) parsed.echo = TextOf(prompt, wire, facts, parsed.skip_special_tokens);
   request.prompt = std::move(prompt.ids);
   ASSIGN_OR_RETURN(request.max_tokens,
                    ReadMaxTokens(wire.stopping(), facts, request.prompt.size()));
+  ASSIGN_OR_RETURN(request.min_tokens, ReadMinTokens(wire.stopping(), request.max_tokens,
+                                                     request.stop_token_ids, facts.vocab_size));
   return parsed;
 }
 
@@ -271,6 +353,9 @@ absl::StatusOr<v1::TokenizeResponse> RunTokenize(const v1::TokenizeRequest& wire
   }
   v1::TokenizeResponse response;
   response.mutable_token_ids()->Add(prompt.ids.begin(), prompt.ids.end());
+  if (wire.pieces()) {
+    for (const TokenId id : prompt.ids) response.add_pieces(TokenText(*facts.tokenizer, id));
+  }
   response.set_rendered_prompt(std::move(prompt.rendered));
   return response;
 }

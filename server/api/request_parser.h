@@ -24,6 +24,13 @@ inline constexpr int kMaxStopStrings = 16;
 inline constexpr int kMaxStopStringBytes = 256;
 inline constexpr int kMaxLogprobs = 20;
 inline constexpr float kMaxTemperature = 100;
+inline constexpr int kMaxLogitBiases = 1024;
+inline constexpr float kMaxLogitBias = 100;
+inline constexpr float kMaxRepetitionPenalty = 10;
+inline constexpr float kMaxPenalty = 2;
+inline constexpr int kMaxChoices = 16;
+inline constexpr int kMaxPriority = 100;
+inline constexpr int kMaxCacheSaltBytes = 128;
 
 // What a request is checked against. Immutable; the pointers are borrowed and must outlive it.
 struct ModelFacts {
@@ -53,6 +60,9 @@ struct ParsedRequest {
   scheduler::Request request;
   std::vector<std::string> stop_strings;
   bool skip_special_tokens = true;
+  bool include_stop = false;
+  // The prompt's text, if it is to be part of the answer.
+  std::string echo;
 };
 
 // The functions below are pure. Beside INVALID_ARGUMENT they say NOT_FOUND for another model's name

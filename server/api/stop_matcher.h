@@ -14,12 +14,13 @@ namespace sluice::api {
 // Not thread-safe; belongs to one answer.
 //
 // The match is the one that is complete first; of several that end together, the longest. So the
-// result does not depend on how the text is cut into pieces. Pieces must be whole characters; the
-// released ones then are, too.
+// result does not depend on how the text is cut into pieces (but for what may not end it yet).
+// Pieces must be whole characters; the released ones then are, too.
 class StopMatcher {
  public:
-  // `stop_strings`: none is empty; all are UTF-8.
-  explicit StopMatcher(std::vector<std::string> stop_strings);
+  // `stop_strings`: none is empty; all are UTF-8. With include_stop the match belongs to the
+  // answer.
+  explicit StopMatcher(std::vector<std::string> stop_strings, bool include_stop = false);
 
   struct Result {
     // Text that is certain to belong to the answer and was not released before.
@@ -28,8 +29,9 @@ class StopMatcher {
     std::optional<size_t> match;
   };
 
-  // Takes the next piece. REQUIRES: no match so far.
-  Result Append(absl::string_view piece);
+  // Takes the next piece. Unless it may end the answer, what is complete within it is no match;
+  // what begins within it may be one later. REQUIRES: no match so far.
+  Result Append(absl::string_view piece, bool may_end = true);
 
   // The text held back, which nothing can complete any more. Call once, at the end, if there was no
   // match.
@@ -46,9 +48,13 @@ class StopMatcher {
   };
 
   static void Advance(Pattern& pattern, char byte);
+  // The longest of the patterns that are complete here; nullopt if none is.
+  std::optional<size_t> FindComplete() const;
 
   std::vector<Pattern> patterns_;
-  // Text that has not been released: the longest `matched` bytes of any pattern.
+  const bool include_stop_;
+  // Text that has not been released: the longest `matched` bytes of any pattern, or nothing if all
+  // of it belongs to the answer whatever comes.
   std::string held_;
 };
 

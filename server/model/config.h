@@ -105,6 +105,8 @@ struct GenerationDefaults {
   std::optional<int> top_k;
   std::optional<float> top_p;
   std::optional<float> min_p;
+  std::optional<float> typical_p;
+  std::optional<float> repetition_penalty;
   std::optional<int> max_new_tokens;
 };
 

@@ -123,7 +123,7 @@ absl::Span<const SequenceResult> CpuModelRunner::Run(absl::Span<const SequenceSt
         absl::MakeConstSpan(logit_rows_).subspan(first, Transformer::kMaxLogitRows);
     rows_.clear();
     for (const LogitRow& row : part) rows_.push_back(row.row);
-    const absl::Span<const float> logits = transformer_->Logits(rows_);
+    const absl::Span<float> logits = transformer_->Logits(rows_);
     const auto logits_of = [&](int64_t i) {
       return logits.subspan(i * config_.vocab_size, config_.vocab_size);
     };
@@ -149,7 +149,7 @@ void CpuModelRunner::FindLogitRows() {
   }
 }
 
-void CpuModelRunner::Answer(const LogitRow& row, absl::Span<const float> logits, int thread) {
+void CpuModelRunner::Answer(const LogitRow& row, absl::Span<float> logits, int thread) {
   const SequenceStep& sequence = batch_.sequences[row.sequence];
   SequenceResult& result = results_[row.sequence];
   Sampler& sampler = samplers_[thread];
@@ -160,7 +160,10 @@ void CpuModelRunner::Answer(const LogitRow& row, absl::Span<const float> logits,
   if (sequence.sampling == nullptr || static_cast<size_t>(row.token) + 1 != sequence.tokens.size())
     return;
   // The token takes the position after the row's.
-  result.token = sampler.Sample(logits, *sequence.sampling, batch_.position[row.row] + 1);
+  result.token = sampler.Sample(logits, *sequence.sampling, batch_.position[row.row] + 1,
+                                {.history = sequence.history,
+                                 .num_prompt_tokens = sequence.num_prompt_tokens,
+                                 .suppressed = sequence.suppressed});
   if (sequence.logprobs.has_value())
     result.logprob = sampler.Logprob(logits, *result.token, *sequence.logprobs);
 }

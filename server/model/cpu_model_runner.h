@@ -83,7 +83,7 @@ class CpuModelRunner : public ModelRunner {
 
   void FindLogitRows();
   // Samples and reports what the row's sequence wants there.
-  void Answer(const LogitRow& row, absl::Span<const float> logits, int thread);
+  void Answer(const LogitRow& row, absl::Span<float> logits, int thread);
 
   const Options options_;
   const ModelConfig config_;

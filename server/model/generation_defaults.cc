@@ -47,6 +47,10 @@ absl::StatusOr<GenerationDefaults> TranslateGenerationDefaults(const JsonObject&
   ASSIGN_OR_RETURN(defaults.top_k, in.GetOptionalInt("top_k", {.min = 0}));
   ASSIGN_OR_RETURN(defaults.top_p, GetOptionalFloat(in, "top_p", {.max = 1, .above_min = true}));
   ASSIGN_OR_RETURN(defaults.min_p, GetOptionalFloat(in, "min_p", {.max = 1}));
+  ASSIGN_OR_RETURN(defaults.typical_p,
+                   GetOptionalFloat(in, "typical_p", {.max = 1, .above_min = true}));
+  ASSIGN_OR_RETURN(defaults.repetition_penalty,
+                   GetOptionalFloat(in, "repetition_penalty", {.above_min = true}));
   ASSIGN_OR_RETURN(defaults.max_new_tokens, in.GetOptionalInt("max_new_tokens", {}));
   return defaults;
 }

@@ -34,11 +34,15 @@ constexpr size_t kScan = 128;
 // Most distributions reach top_p with fewer tokens.
 constexpr size_t kFewTokens = 64;
 
-// Probabilities between 0 and 1 in ascending order: by exponent and the first six bits of the
-// mantissa, which lie together in a float.
+// Numbers from 0 in ascending order: by exponent and the first six bits of the mantissa, which lie
+// together in a float.
 constexpr int kBucketShift = 17;
-constexpr size_t kNumBuckets = (std::bit_cast<uint32_t>(1.0f) >> kBucketShift) + 1;
-size_t BucketOf(float p) { return std::bit_cast<uint32_t>(p) >> kBucketShift; }
+constexpr size_t BucketOf(float x) { return std::bit_cast<uint32_t>(x) >> kBucketShift; }
+// Of probabilities, which are at most 1; and of distances between log-probabilities of which none
+// is below the smallest float's, -104.
+constexpr size_t kNumBuckets = BucketOf(1.0f) + 1;
+constexpr float kMaxDistance = 128;
+constexpr size_t kNumDistanceBuckets = BucketOf(kMaxDistance) + 1;
 
 }  // namespace
 
@@ -59,11 +63,12 @@ double UniformAt(uint64_t seed, int64_t position) {
   return static_cast<double>(bits >> 11) * 0x1p-53;
 }
 
-Sampler::Sampler(const kernels::VectorOps& ops, int vocab_size) : ops_(ops) {
+Sampler::Sampler(const kernels::VectorOps& ops, int vocab_size) : ops_(ops), editor_(vocab_size) {
   ids_.reserve(vocab_size);
   candidates_.reserve(vocab_size);
   values_.reserve(vocab_size);
-  masses_.reserve(std::max(kNumBuckets, vocab_size / kBlock + 1));
+  distances_.reserve(vocab_size);
+  masses_.reserve(std::max(kNumDistanceBuckets, vocab_size / kBlock + 1));
 }
 
 double Sampler::SumProbabilities(absl::Span<const float> logits, const Scale& scale,
@@ -163,6 +168,69 @@ void Sampler::SelectNucleus(absl::Span<const float> logits, const Scale& scale, 
   CutAllAt(logits, mass);
 }
 
+void Sampler::CutToTypical(absl::Span<const float> logits, const Scale& scale, float min_p,
+                           float typical_p) {
+  values_.resize(ids_.size());
+  for (size_t i = 0; i < ids_.size(); ++i) values_[i] = logits[ids_[i]];
+  double total = 0;
+  for (size_t i = 0; i < values_.size(); i += kBlock) {
+    total += ops_.exp_sum(values_.data() + i, scale.best, scale.inverse_temperature, min_p,
+                          values_.data() + i,
+                          static_cast<int64_t>(std::min(kBlock, values_.size() - i)));
+  }
+  // A token's surprise less the distribution's entropy: in both the logarithm of `total` falls out.
+  const auto relative = [&](size_t i) {
+    return (double{logits[ids_[i]]} - scale.best) * scale.inverse_temperature;
+  };
+  double mean = 0;
+  for (size_t i = 0; i < ids_.size(); ++i) {
+    if (values_[i] > 0) mean += values_[i] / total * relative(i);
+  }
+  distances_.resize(ids_.size());
+  for (size_t i = 0; i < ids_.size(); ++i) {
+    if (values_[i] == 0) continue;
+    distances_[i] = std::min(static_cast<float>(std::abs(relative(i) - mean)), kMaxDistance);
+  }
+  KeepNearest(typical_p * total);
+}
+
+void Sampler::KeepNearest(double mass) {
+  masses_.assign(kNumDistanceBuckets, 0);
+  for (size_t i = 0; i < ids_.size(); ++i) {
+    if (values_[i] > 0) masses_[BucketOf(distances_[i])] += values_[i];
+  }
+  size_t bucket = 0;
+  double sum = 0;
+  for (; bucket + 1 < kNumDistanceBuckets && sum + masses_[bucket] < mass; ++bucket) {
+    sum += masses_[bucket];
+  }
+  // Of this bucket's tokens as many as are still needed; here candidates are places in ids_.
+  candidates_.clear();
+  for (size_t i = 0; i < ids_.size(); ++i) {
+    if (values_[i] > 0 && BucketOf(distances_[i]) == bucket) {
+      candidates_.push_back(static_cast<TokenId>(i));
+    }
+  }
+  const auto is_nearer = [&](TokenId a, TokenId b) {
+    return distances_[a] < distances_[b] || (distances_[a] == distances_[b] && a < b);
+  };
+  std::sort(candidates_.begin(), candidates_.end(), is_nearer);
+  std::optional<TokenId> last;
+  for (size_t i = 0; i < candidates_.size() && sum < mass; ++i) {
+    last = candidates_[i];
+    sum += values_[*last];
+  }
+  size_t kept = 0;
+  for (size_t i = 0; i < ids_.size(); ++i) {
+    if (values_[i] == 0) continue;
+    const size_t own = BucketOf(distances_[i]);
+    const bool keep =
+        own < bucket || (own == bucket && last && !is_nearer(*last, static_cast<TokenId>(i)));
+    if (keep) ids_[kept++] = ids_[i];
+  }
+  ids_.resize(kept);
+}
+
 std::optional<size_t> Sampler::Draw(absl::Span<const float> logits, const Scale& scale, float min_p,
                                     double u) {
   float p[kBlock];
@@ -205,21 +273,41 @@ TokenId Sampler::Sample(absl::Span<const float> logits, const SamplingParams& pa
   const double u = UniformAt(params.seed, position);
 
   const bool all = params.top_k == 0 || params.top_k >= static_cast<int>(logits.size());
-  if (all && params.top_p >= 1) {
+  if (all && params.top_p >= 1 && params.typical_p >= 1) {
     const std::optional<size_t> drawn = Draw(logits, scale, params.min_p, u);
     return drawn.has_value() ? static_cast<TokenId>(*drawn) : best_id;
   }
   if (params.top_p < 1) {
     SelectNucleus(logits, scale, params.top_k, params.top_p);
-  } else {
+  } else if (!all) {
     SelectTop(logits, params.top_k);
+  } else {
+    ids_.resize(logits.size());
+    std::iota(ids_.begin(), ids_.end(), 0);
   }
   // In the order of ids, so that what a filter leaves alone is drawn as if it were not there.
   if (!std::is_sorted(ids_.begin(), ids_.end())) std::sort(ids_.begin(), ids_.end());
+  if (params.typical_p < 1) CutToTypical(logits, scale, params.min_p, params.typical_p);
   values_.resize(ids_.size());
   for (size_t i = 0; i < ids_.size(); ++i) values_[i] = logits[ids_[i]];
   const std::optional<size_t> drawn = Draw(values_, scale, params.min_p, u);
-  return drawn.has_value() ? ids_[*drawn] : best_id;
+  return ids_[drawn.value_or(0)];
+}
+
+TokenId Sampler::Sample(absl::Span<float> logits, const SamplingParams& params, int64_t position,
+                        const DrawContext& context) {
+  editor_.Apply(logits, params, context);
+  TokenId token = Sample(absl::Span<const float>(logits), params, position);
+  editor_.Undo(logits);
+  // Where no other token is possible, the best one may be one of them.
+  const auto is_suppressed = [&context](TokenId id) {
+    return std::find(context.suppressed.begin(), context.suppressed.end(), id) !=
+           context.suppressed.end();
+  };
+  if (is_suppressed(token)) {
+    for (token = 0; is_suppressed(token);) ++token;
+  }
+  return token;
 }
 
 TokenLogprob Sampler::Logprob(absl::Span<const float> logits, TokenId token, int num_top) {

@@ -202,7 +202,7 @@ ExpertStepLoad Transformer::expert_load() const {
           .seconds = load_seconds_};
 }
 
-absl::Span<const float> Transformer::Logits(absl::Span<const int64_t> rows) {
+absl::Span<float> Transformer::Logits(absl::Span<const int64_t> rows) {
   DCHECK(rows.size() <= kMaxLogitRows);
   const int64_t hidden_size = config_.hidden_size;
   compute_.ForRows(static_cast<int64_t>(rows.size()), [&](int64_t i, int) {

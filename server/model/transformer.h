@@ -56,8 +56,8 @@ class Transformer {
   // hidden state of every row.
   void Forward(const StepBatch& batch, StepObserver* observer);
 
-  // The logits [rows.size(), V] of some rows of the last Forward; valid until the next call.
-  absl::Span<const float> Logits(absl::Span<const int64_t> rows);
+  // The logits [rows.size(), V] of some rows of the last Forward; the caller's until the next call.
+  absl::Span<float> Logits(absl::Span<const int64_t> rows);
 
   // What the experts did in the last Forward.
   ExpertStepLoad expert_load() const;

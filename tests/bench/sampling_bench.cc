@@ -58,6 +58,27 @@ BENCHMARK_CAPTURE(BM_Sampler_Sample, top_p, {.temperature = 0.7f, .top_p = 0.95f
 BENCHMARK_CAPTURE(BM_Sampler_Sample, top_p_flat, {.temperature = 1, .top_p = 0.95f}, 1);
 BENCHMARK_CAPTURE(BM_Sampler_Sample, temperature, {.temperature = 1}, 3);
 BENCHMARK_CAPTURE(BM_Sampler_Sample, min_p, {.temperature = 1, .min_p = 0.05f}, 3);
+BENCHMARK_CAPTURE(BM_Sampler_Sample, typical_p, {.temperature = 1, .typical_p = 0.9f}, 3);
+
+// Bias of 300 tokens, and penalties for a history of range(0).
+void BM_Sampler_Penalties(benchmark::State& state) {
+  std::vector<float> logits = Normal(kVocabSize, 3);
+  model::Sampler sampler(Ops(), kVocabSize);
+  model::SamplingParams params = {
+      .repetition_penalty = 1.1f, .presence_penalty = 0.5f, .frequency_penalty = 0.1f};
+  for (int i = 0; i < 300; ++i) params.logit_bias.emplace_back(500 * i, 1.0f);
+  std::vector<TokenId> history(state.range(0));
+  for (size_t i = 0; i < history.size(); ++i) {
+    history[i] = static_cast<TokenId>(i * 7919 % kVocabSize);
+  }
+  const model::DrawContext context = {.history = history, .num_prompt_tokens = state.range(0) / 2};
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(sampler.Sample(absl::MakeSpan(logits), params, 0, context));
+  }
+  state.SetLabel(Ops().name);
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(BM_Sampler_Penalties)->Arg(256)->Arg(4096);
 
 void BM_Sampler_Logprob(benchmark::State& state) {
   const std::vector<float> logits = Normal(kVocabSize, 3);

@@ -3,10 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fake_tokenizer.h"
+#include "tokenizer/utf8.h"
 
 namespace sluice::api {
 namespace {
@@ -26,10 +29,20 @@ using ::testing::SizeIs;
 constexpr auto kStopToken = scheduler::FinishReason::kStopToken;
 constexpr auto kLength = scheduler::FinishReason::kLength;
 
-std::vector<StreamEvent> Tokens(const std::vector<TokenId>& ids) {
+std::vector<StreamEvent> Tokens(const std::vector<TokenId>& ids, int choice = 0) {
   std::vector<StreamEvent> events;
-  for (const TokenId id : ids) events.push_back(TokenEvent{.token = id});
+  for (const TokenId id : ids) events.push_back(TokenEvent{.choice = choice, .token = id});
   return events;
+}
+
+// The texts of `messages` by choice, `f` in place of each finished.
+std::map<int, std::string> Texts(const std::vector<v1::GenerateResponse>& messages) {
+  std::map<int, std::string> texts;
+  for (const v1::GenerateResponse& message : messages) {
+    if (message.has_delta()) texts[message.delta().choice()] += message.delta().text();
+    if (message.has_finished()) texts[message.finished().choice()] += "|f";
+  }
+  return texts;
 }
 
 std::vector<StreamEvent> operator+(std::vector<StreamEvent> events, StreamEvent last) {
@@ -42,6 +55,12 @@ class AnswerTest : public ::testing::Test {
   Answer Make(std::vector<std::string> stop_strings = {}, bool skip_special_tokens = true) const {
     return Answer(tokenizer_,
                   {"id", 7, {FakeTokenizer::kEos}, std::move(stop_strings), skip_special_tokens});
+  }
+  Answer MakeWith(Answer::Options options) const {
+    options.request_id = "id";
+    options.prompt_tokens = 7;
+    options.stop_token_ids = {FakeTokenizer::kEos};
+    return Answer(tokenizer_, std::move(options));
   }
 
   FakeTokenizer tokenizer_;
@@ -181,6 +200,138 @@ TEST_F(AnswerTest, LogprobsCarryTheTextOfEachTokenAlone) {
   EXPECT_EQ(delta.logprobs(0).top(2).token_id(), 900);
   EXPECT_EQ(delta.logprobs(0).top(2).text(), "");
   EXPECT_EQ(delta.logprobs(1).text(), "<eos>");
+}
+
+TEST_F(AnswerTest, EachChoiceHasItsOwnTextAndEnd) {
+  Answer answer = MakeWith({.num_choices = 3});
+  answer.Consume({StartedEvent{3}});
+  const auto euro = Bytes("€");
+  // As the engine makes them: a token of each choice in each step.
+  std::vector<StreamEvent> events;
+  for (const auto& [choice, token] : std::vector<std::pair<int, TokenId>>{
+           {0, 'a'}, {1, euro[0]}, {2, 'x'}, {0, 'b'}, {1, euro[1]}, {2, FakeTokenizer::kEos}}) {
+    events.push_back(TokenEvent{.choice = choice, .token = token});
+  }
+  events.push_back(FinishedEvent{.choice = 2, .reason = kStopToken});
+  auto messages = answer.Consume(std::move(events));
+  ASSERT_THAT(messages, SizeIs(4)) << "one delta for each choice, and one end";
+  EXPECT_EQ(messages[0].delta().choice(), 0);
+  EXPECT_THAT(messages[0].delta().token_ids(), ElementsAre('a', 'b'));
+  EXPECT_EQ(messages[1].delta().choice(), 1);
+  EXPECT_THAT(messages[1].delta().token_ids(), ElementsAre(euro[0], euro[1]));
+  EXPECT_EQ(messages[2].delta().choice(), 2);
+  EXPECT_EQ(messages[3].finished().choice(), 2);
+  EXPECT_EQ(messages[3].finished().reason(), v1::FINISH_REASON_STOP);
+  EXPECT_EQ(messages[3].finished().usage().generated_tokens(), 2);
+  EXPECT_EQ(messages[3].finished().usage().cached_prompt_tokens(), 3);
+  EXPECT_FALSE(answer.end().has_value());
+
+  messages =
+      answer.Consume(Tokens({euro[2], 'z'}, 1) + FinishedEvent{.choice = 1, .reason = kLength});
+  EXPECT_EQ(Texts(messages), (std::map<int, std::string>{{1, "€z|f"}}));
+  EXPECT_FALSE(answer.end().has_value());
+  EXPECT_FALSE(answer.engine_done());
+  messages = answer.Consume({FinishedEvent{.choice = 0, .reason = kLength}});
+  ASSERT_THAT(messages, SizeIs(1));
+  EXPECT_EQ(messages[0].finished().usage().generated_tokens(), 2);
+  EXPECT_EQ(answer.end(), absl::OkStatus());
+  EXPECT_TRUE(answer.engine_done());
+  EXPECT_EQ(answer.generated_tokens(), 8);
+  EXPECT_THAT(answer.TakeStopped(), ElementsAre());
+}
+
+TEST_F(AnswerTest, AStopStringEndsOneChoiceWhileTheOthersGoOn) {
+  Answer answer = MakeWith({.stop_strings = {"END"}, .num_choices = 2});
+  EXPECT_EQ(Texts(answer.Consume(Tokens(Bytes("aEND"), 1))),
+            (std::map<int, std::string>{{1, "a|f"}}));
+  EXPECT_FALSE(answer.end().has_value());
+  EXPECT_THAT(answer.TakeStopped(), ElementsAre(1));
+  EXPECT_THAT(answer.TakeStopped(), ElementsAre()) << "each is reported once";
+  // The engine may be in a step.
+  EXPECT_THAT(answer.Consume(Tokens(Bytes("xyz"), 1)), SizeIs(0));
+  EXPECT_EQ(Texts(answer.Consume(Tokens(Bytes("bE")))), (std::map<int, std::string>{{0, "b"}}));
+  const auto messages = answer.Consume({FinishedEvent{.choice = 0, .reason = kLength}});
+  EXPECT_EQ(Texts(messages), (std::map<int, std::string>{{0, "E|f"}}));
+  EXPECT_EQ(answer.end(), absl::OkStatus());
+  EXPECT_TRUE(answer.engine_done()) << "choice 1 was cancelled there";
+  EXPECT_EQ(answer.generated_tokens(), 6);
+}
+
+TEST_F(AnswerTest, WhenStopStringsEndAllChoicesTheRequestIsCancelledAsAWhole) {
+  Answer answer = MakeWith({.stop_strings = {"!"}, .num_choices = 2});
+  auto events = Tokens(Bytes("a!"));
+  for (StreamEvent& event : Tokens(Bytes("b!"), 1)) events.push_back(std::move(event));
+  EXPECT_EQ(Texts(answer.Consume(std::move(events))),
+            (std::map<int, std::string>{{0, "a|f"}, {1, "b|f"}}));
+  EXPECT_EQ(answer.end(), absl::OkStatus());
+  EXPECT_FALSE(answer.engine_done());
+  EXPECT_THAT(answer.TakeStopped(), ElementsAre());
+}
+
+TEST_F(AnswerTest, WhatTheEngineEndedMeanwhileIsNotCancelled) {
+  Answer answer = MakeWith({.stop_strings = {"!"}, .num_choices = 2});
+  answer.Consume(Tokens(Bytes("a!")) + FinishedEvent{.choice = 0, .reason = kLength});
+  EXPECT_THAT(answer.TakeStopped(), ElementsAre());
+}
+
+TEST_F(AnswerTest, AFailureEndsAllChoices) {
+  Answer answer = MakeWith({.num_choices = 2});
+  const auto messages =
+      answer.Consume(Tokens(Bytes("a")) + FinishedEvent{.choice = 0, .reason = kLength} +
+                     FailedEvent{absl::UnavailableError("gone")});
+  EXPECT_EQ(Texts(messages), (std::map<int, std::string>{{0, "a|f"}}));
+  EXPECT_EQ(answer.end(), absl::UnavailableError("gone"));
+  EXPECT_TRUE(answer.engine_done());
+}
+
+TEST_F(AnswerTest, StopStringsDoNotEndAnAnswerWithItsFirstTokens) {
+  Answer answer = MakeWith({.stop_strings = {"ab", "cd"}, .min_tokens = 3});
+  // "ab" is complete with the second token and "cd" with the fourth.
+  const auto messages = answer.Consume(Tokens(Bytes("abcdef")));
+  EXPECT_EQ(Texts(messages), (std::map<int, std::string>{{0, "ab|f"}}));
+  EXPECT_EQ(messages.back().finished().stop_string(), "cd");
+  EXPECT_EQ(messages.back().finished().usage().generated_tokens(), 4);
+  Answer longer = MakeWith({.stop_strings = {"ab", "cd"}, .min_tokens = 4});
+  EXPECT_EQ(Texts(longer.Consume(Tokens(Bytes("abcdef")))),
+            (std::map<int, std::string>{{0, "abcdef"}}));
+}
+
+TEST_F(AnswerTest, WhatEndedTheAnswerMayStayInIt) {
+  Answer by_string = MakeWith({.stop_strings = {"END"}, .include_stop = true});
+  EXPECT_EQ(Texts(by_string.Consume(Tokens(Bytes("abENDxy")))),
+            (std::map<int, std::string>{{0, "abEND|f"}}));
+  for (const bool skip_special_tokens : {true, false}) {
+    Answer by_token = MakeWith({.skip_special_tokens = skip_special_tokens, .include_stop = true});
+    EXPECT_EQ(Texts(by_token.Consume(Tokens({'a', FakeTokenizer::kEos}) +
+                                     FinishedEvent{.reason = kStopToken})),
+              (std::map<int, std::string>{{0, skip_special_tokens ? "a|f" : "a<eos>|f"}}));
+  }
+}
+
+TEST_F(AnswerTest, AnEchoComesFirstInEachChoiceAndIsNotSearchedForStopStrings) {
+  Answer answer = MakeWith({.stop_strings = {"pt"}, .num_choices = 2, .echo = "prompt"});
+  EXPECT_EQ(Texts(answer.Consume({StartedEvent{}})), (std::map<int, std::string>{}));
+  auto messages = answer.Consume(Tokens(Bytes("ab"), 1));
+  ASSERT_THAT(messages, SizeIs(1));
+  EXPECT_EQ(messages[0].delta().text(), "promptab");
+  EXPECT_THAT(messages[0].delta().token_ids(), ElementsAre('a', 'b'));
+  messages = answer.Consume(Tokens({'c'}, 1));
+  EXPECT_EQ(messages[0].delta().text(), "c");
+  messages = answer.Consume(Tokens({FakeTokenizer::kEos}) + FinishedEvent{.reason = kStopToken});
+  EXPECT_EQ(Texts(messages), (std::map<int, std::string>{{0, "prompt|f"}}));
+}
+
+TEST_F(AnswerTest, ALongEchoComesInSeveralMessagesOfWholeCharacters) {
+  std::string echo = "x";
+  while (echo.size() < 3 * kMaxEchoBytes) echo += "€";
+  Answer answer = MakeWith({.echo = echo});
+  const auto messages = answer.Consume(Tokens({'a'}));
+  EXPECT_THAT(messages, SizeIs(4));
+  for (const v1::GenerateResponse& message : messages) {
+    EXPECT_LE(message.delta().text().size(), kMaxEchoBytes + 1);
+    EXPECT_TRUE(tokenizer::IsValidUtf8(message.delta().text()));
+  }
+  EXPECT_EQ(Texts(messages)[0], echo + "a");
 }
 
 TEST_F(AnswerTest, MessagesStayBelowWhatClientsAccept) {

@@ -5,7 +5,9 @@
 #include <grpcpp/support/channel_arguments.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
+#include <map>
 #include <string>
 #include <thread>
 #include <vector>
@@ -32,6 +34,9 @@ struct Outcome {
   std::string text;
   std::vector<int> token_ids;
   v1::Finished finished;
+  // By choice.
+  std::map<int, std::string> text_of;
+  std::map<int, v1::Finished> finished_of;
   // One letter a message: s(tarted), p(rompt logprobs), d(elta), f(inished).
   std::string order;
 };
@@ -47,12 +52,14 @@ void Add(const v1::GenerateResponse& message, Outcome& outcome) {
       break;
     case v1::GenerateResponse::kDelta:
       outcome.text += message.delta().text();
+      outcome.text_of[message.delta().choice()] += message.delta().text();
       outcome.token_ids.insert(outcome.token_ids.end(), message.delta().token_ids().begin(),
                                message.delta().token_ids().end());
       outcome.order += 'd';
       break;
     case v1::GenerateResponse::kFinished:
       outcome.finished = message.finished();
+      outcome.finished_of[message.finished().choice()] = message.finished();
       outcome.order += 'f';
       break;
     case v1::GenerateResponse::EVENT_NOT_SET:
@@ -142,6 +149,79 @@ TEST(GenerateTest, AStopStringEndsTheAnswerAndFreesTheRequest) {
   server.gate.Open();
   server.AwaitIdle();
   EXPECT_LE(server.engine->Load().generated_tokens, 14) << "the engine went on after the end";
+}
+
+TEST(GenerateTest, PromptAndStopStringAreInTheTextIfWanted) {
+  TestServer server({.scripts = {"one two END and on and on"}});
+  v1::GenerateRequest request = TestServer::Request(0);
+  request.mutable_token_ids()->set_ids(1, '>');
+  request.mutable_stopping()->add_stop_strings("o END");
+  request.mutable_stopping()->set_include_stop(true);
+  request.mutable_response()->set_echo(true);
+  const Outcome outcome = Call(server, request).ReadAll();
+  EXPECT_TRUE(outcome.status.ok());
+  EXPECT_EQ(outcome.text, absl::StrCat(std::string(1, '\0'), ">one two END"));
+  EXPECT_EQ(outcome.finished.stop_string(), "o END");
+  EXPECT_THAT(outcome.token_ids, ElementsAreArray(testing::Bytes("one two END")));
+}
+
+TEST(GenerateTest, ChoicesComeInOneStream) {
+  TestServer server({.scripts = {"hello~"}});
+  v1::GenerateRequest request = TestServer::Request(0);
+  request.set_num_choices(3);
+  Call call(server, request);
+  const Outcome outcome = call.ReadAll();
+  EXPECT_TRUE(outcome.status.ok()) << outcome.status.error_message();
+  EXPECT_EQ(outcome.text_of,
+            (std::map<int, std::string>{{0, "hello"}, {1, "hello"}, {2, "hello"}}));
+  EXPECT_EQ(std::count(outcome.order.begin(), outcome.order.end(), 'f'), 3);
+  EXPECT_EQ(outcome.order.front(), 's');
+  EXPECT_EQ(outcome.order.back(), 'f');
+  server.AwaitIdle();
+}
+
+// Of two choices with tokens drawn at random, one has a character that the other has not.
+TEST(GenerateTest, AStopStringEndsOneChoiceAndFreesItWhileTheOthersGoOn) {
+  constexpr int kTokens = 40;
+  const auto draw = [](uint64_t seed, int choice) {
+    std::vector<TokenId> tokens;
+    for (int i = 0; i < kTokens; ++i) {
+      tokens.push_back(testing::FakeRandomToken('a', scheduler::ChoiceSeed(seed, choice), 2 + i));
+    }
+    return tokens;
+  };
+  uint64_t seed = 0;
+  std::vector<TokenId> stopped;
+  std::vector<TokenId> whole;
+  do {
+    stopped = draw(++seed, 1);
+    whole = draw(seed, 0);
+  } while (stopped[5] < 'a' || stopped[5] > 'z' ||
+           std::count(stopped.begin(), stopped.begin() + 5, stopped[5]) > 0 ||
+           std::count(whole.begin(), whole.end(), stopped[5]) > 0);
+
+  TestServer server({.scripts = {kEndless}});
+  v1::GenerateRequest request = TestServer::Request(0);
+  request.set_num_choices(2);
+  request.mutable_sampling()->set_temperature(1);
+  request.mutable_sampling()->set_seed(seed);
+  request.mutable_stopping()->set_ignore_eos(true);
+  request.mutable_stopping()->set_max_tokens(kTokens);
+  request.mutable_stopping()->add_stop_strings(std::string(1, static_cast<char>(stopped[5])));
+  // One step more than the first choice needs for as many tokens: the second is one behind.
+  server.gate.HoldAfter(8);
+  Call call(server, request);
+  while (!call.Next().has_finished()) {
+  }
+  server.gate.Open();
+  const Outcome outcome = call.ReadAll();
+  EXPECT_TRUE(outcome.status.ok()) << outcome.status.error_message();
+  EXPECT_EQ(outcome.finished_of.at(1).stop_string(), std::string(1, static_cast<char>(stopped[5])));
+  EXPECT_EQ(outcome.finished_of.at(1).usage().generated_tokens(), 6);
+  EXPECT_EQ(outcome.finished_of.at(0).reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_EQ(outcome.finished_of.at(0).usage().generated_tokens(), kTokens);
+  server.AwaitIdle();
+  EXPECT_LE(server.engine->Load().generated_tokens, kTokens + 9) << "the choice went on";
 }
 
 TEST(GenerateTest, LogprobsComeWithTheTokensAndBeforeThemForThePrompt) {

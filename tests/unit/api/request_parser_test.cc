@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -36,6 +37,13 @@ Message FromText(const std::string& text) {
 
 std::string Repeat(const std::string& text, int n) {
   return absl::StrJoin(std::vector<std::string>(n, text), "");
+}
+
+// A bias of 1 for each of `n` tokens.
+std::string LogitBias(int n) {
+  std::string text;
+  for (int i = 0; i < n; ++i) absl::StrAppend(&text, "logit_bias { key: ", i, " value: 1 } ");
+  return text;
 }
 
 // The field that the BadRequest detail names; empty if there is none.
@@ -145,6 +153,38 @@ TEST_F(RequestParserTest, RefusesWhatIsWrongAndNamesTheField) {
       {"text: 'a' response { logprobs: 2147483647 }", "response.logprobs"},
       {"text: 'a' response { prompt_logprobs: -1 }", "response.prompt_logprobs"},
       {"text: 'a' response { prompt_logprobs: 21 }", "response.prompt_logprobs"},
+      {"text: 'a' sampling { typical_p: nan }", "sampling.typical_p"},
+      {"text: 'a' sampling { typical_p: 0 }", "sampling.typical_p"},
+      {"text: 'a' sampling { typical_p: 1.01 }", "sampling.typical_p"},
+      {"text: 'a' sampling { repetition_penalty: nan }", "sampling.repetition_penalty"},
+      {"text: 'a' sampling { repetition_penalty: 0 }", "sampling.repetition_penalty"},
+      {"text: 'a' sampling { repetition_penalty: -1 }", "sampling.repetition_penalty"},
+      {"text: 'a' sampling { repetition_penalty: 10.1 }", "sampling.repetition_penalty"},
+      {"text: 'a' sampling { presence_penalty: nan }", "sampling.presence_penalty"},
+      {"text: 'a' sampling { presence_penalty: -2.1 }", "sampling.presence_penalty"},
+      {"text: 'a' sampling { presence_penalty: 2.1 }", "sampling.presence_penalty"},
+      {"text: 'a' sampling { frequency_penalty: nan }", "sampling.frequency_penalty"},
+      {"text: 'a' sampling { frequency_penalty: -inf }", "sampling.frequency_penalty"},
+      {"text: 'a' sampling { frequency_penalty: 2.1 }", "sampling.frequency_penalty"},
+      {"text: 'a' sampling { logit_bias { key: -1 value: 1 } }", "sampling.logit_bias[-1]"},
+      {"text: 'a' sampling { logit_bias { key: 1000 value: 1 } }", "sampling.logit_bias[1000]"},
+      {"text: 'a' sampling { logit_bias { key: 7 value: nan } }", "sampling.logit_bias[7]"},
+      {"text: 'a' sampling { logit_bias { key: 7 value: -100.1 } }", "sampling.logit_bias[7]"},
+      {"text: 'a' sampling { logit_bias { key: 7 value: inf } }", "sampling.logit_bias[7]"},
+      // The lowest id that is wrong.
+      {"text: 'a' sampling { logit_bias { key: 9 value: 101 } logit_bias { key: 8 value: 101 } "
+       "logit_bias { key: 7 value: 1 } }",
+       "sampling.logit_bias[8]"},
+      {absl::StrCat("text: 'a' sampling { ", LogitBias(1025), "}"), "sampling.logit_bias"},
+      {"text: 'a' stopping { min_tokens: -1 }", "stopping.min_tokens"},
+      {"text: 'a' stopping { min_tokens: 6 max_tokens: 5 }", "stopping.min_tokens"},
+      {"text: 'a' stopping { min_tokens: 17 }", "stopping.min_tokens"},
+      {"text: 'a' num_choices: 0", "num_choices"},
+      {"text: 'a' num_choices: -1", "num_choices"},
+      {"text: 'a' num_choices: 17", "num_choices"},
+      {"text: 'a' priority: -101", "priority"},
+      {"text: 'a' priority: 101", "priority"},
+      {absl::StrCat("text: 'a' cache_salt: '", Repeat("x", 129), "'"), "cache_salt"},
   };
   for (const auto& row : rows) {
     const absl::Status status = Generate(row.request).status();
@@ -187,6 +227,23 @@ TEST_F(RequestParserTest, AcceptsTheBoundsOfEveryRange) {
       absl::StrCat("text: 'a' stopping { ", Repeat("stop_strings: 'x' ", 16), "}"),
       "text: 'a' response { logprobs: 0 prompt_logprobs: 0 }",
       "text: 'a' response { logprobs: 20 prompt_logprobs: 20 }",
+      "text: 'a' sampling { typical_p: 1e-45 }",
+      "text: 'a' sampling { typical_p: 1 }",
+      "text: 'a' sampling { repetition_penalty: 1e-45 }",
+      "text: 'a' sampling { repetition_penalty: 10 }",
+      "text: 'a' sampling { presence_penalty: -2 frequency_penalty: -2 }",
+      "text: 'a' sampling { presence_penalty: 2 frequency_penalty: 2 }",
+      "text: 'a' sampling { logit_bias { key: 0 value: -100 } logit_bias { key: 999 value: 100 } }",
+      "text: 'a' sampling { logit_bias { key: 5 } }",
+      "text: 'a' stopping { min_tokens: 0 max_tokens: 5 }",
+      "text: 'a' stopping { min_tokens: 5 max_tokens: 5 }",
+      "text: 'a' stopping { min_tokens: 16 }",
+      "text: 'a' num_choices: 1",
+      "text: 'a' num_choices: 16",
+      "text: 'a' priority: -100",
+      "text: 'a' priority: 100",
+      "text: 'a' cache_salt: ''",
+      absl::StrCat("text: 'a' cache_salt: '", Repeat("\\377", 128), "'"),
   };
   for (const std::string& row : rows) {
     EXPECT_TRUE(Generate(row).ok()) << row.substr(0, 80) << ": " << Generate(row).status();
@@ -215,17 +272,32 @@ TEST_F(RequestParserTest, AbsentFieldsGetTheirDefaults) {
   EXPECT_THAT(request.stop_token_ids, ElementsAre(FakeTokenizer::kEos));
   EXPECT_EQ(request.logprobs, std::nullopt);
   EXPECT_EQ(request.prompt_logprobs, std::nullopt);
+  EXPECT_TRUE(request.sampling.logit_bias.empty());
+  EXPECT_EQ(request.sampling.typical_p, 1);
+  EXPECT_EQ(request.sampling.repetition_penalty, 1);
+  EXPECT_EQ(request.sampling.presence_penalty, 0);
+  EXPECT_EQ(request.sampling.frequency_penalty, 0);
+  EXPECT_EQ(request.num_choices, 1);
+  EXPECT_EQ(request.min_tokens, 0);
+  EXPECT_EQ(request.priority, 0);
+  EXPECT_FALSE(request.bypass_prefix_cache);
+  EXPECT_EQ(request.cache_salt, "");
   EXPECT_TRUE(parsed.stop_strings.empty());
   EXPECT_TRUE(parsed.skip_special_tokens);
+  EXPECT_FALSE(parsed.include_stop);
+  EXPECT_EQ(parsed.echo, "");
 }
 
 TEST_F(RequestParserTest, GivenFieldsAreTaken) {
   const ParsedRequest parsed = MustGenerate(
       "request_id: 'r' token_ids { ids: [7, 8] } "
-      "sampling { temperature: 0.5 top_k: 3 top_p: 0.25 min_p: 0.125 seed: 9 } "
+      "sampling { temperature: 0.5 top_k: 3 top_p: 0.25 min_p: 0.125 seed: 9 typical_p: 0.75 "
+      "repetition_penalty: 1.5 presence_penalty: -1 frequency_penalty: 0.25 "
+      "logit_bias { key: 30 value: 2 } logit_bias { key: 4 value: -50 } } "
       "stopping { max_tokens: 5 stop_token_ids: [9, 3, 9] stop_strings: ['x', 'y'] "
-      "ignore_eos: true } "
-      "response { logprobs: 2 prompt_logprobs: 1 skip_special_tokens: false }");
+      "ignore_eos: true min_tokens: 2 include_stop: true } "
+      "response { logprobs: 2 prompt_logprobs: 1 skip_special_tokens: false } "
+      "num_choices: 3 priority: -7 bypass_prefix_cache: true cache_salt: 'salt\\000'");
   const scheduler::Request& request = parsed.request;
   EXPECT_EQ(request.id, "r");
   EXPECT_THAT(request.prompt, ElementsAre(7, 8));
@@ -238,8 +310,38 @@ TEST_F(RequestParserTest, GivenFieldsAreTaken) {
   EXPECT_THAT(request.stop_token_ids, ElementsAre(3, 9));
   EXPECT_EQ(request.logprobs, 2);
   EXPECT_EQ(request.prompt_logprobs, 1);
+  EXPECT_THAT(request.sampling.logit_bias, ElementsAre(std::pair(4, -50.0f), std::pair(30, 2.0f)));
+  EXPECT_EQ(request.sampling.typical_p, 0.75f);
+  EXPECT_EQ(request.sampling.repetition_penalty, 1.5f);
+  EXPECT_EQ(request.sampling.presence_penalty, -1);
+  EXPECT_EQ(request.sampling.frequency_penalty, 0.25f);
+  EXPECT_EQ(request.num_choices, 3);
+  EXPECT_EQ(request.min_tokens, 2);
+  EXPECT_EQ(request.priority, -7);
+  EXPECT_TRUE(request.bypass_prefix_cache);
+  EXPECT_EQ(request.cache_salt, std::string("salt\0", 5));
   EXPECT_THAT(parsed.stop_strings, ElementsAre("x", "y"));
   EXPECT_FALSE(parsed.skip_special_tokens);
+  EXPECT_TRUE(parsed.include_stop);
+}
+
+TEST_F(RequestParserTest, EchoIsTheTextThatThePromptCameFrom) {
+  const auto echo = [&](const std::string& prompt, const std::string& options = "") {
+    return MustGenerate(absl::StrCat(prompt, " response { echo: true ", options, "}")).echo;
+  };
+  EXPECT_EQ(echo("text: 'a b'"), "a b");
+  EXPECT_EQ(echo("token_ids { ids: [256, 104, 900, 105] }"), "hi");
+  EXPECT_EQ(echo("token_ids { ids: [256, 104, 105] }", "skip_special_tokens: false"), "<bos>hi");
+  EXPECT_EQ(echo("chat { messages { role: 'u' content: 'hi' } }"), "<u>hi<assistant>");
+  EXPECT_EQ(MustGenerate("text: 'a' response { echo: false }").echo, "");
+}
+
+TEST_F(RequestParserTest, MinTokensMustLeaveATokenToDraw) {
+  facts_.vocab_size = 3;
+  const std::string request = "token_ids { ids: 1 } stopping { max_tokens: 2 min_tokens: 1 ";
+  EXPECT_EQ(FieldOf(Generate(request + "stop_token_ids: [2, 0, 1] }").status()),
+            "stopping.min_tokens");
+  EXPECT_TRUE(Generate(request + "stop_token_ids: [2, 0] }").ok());
 }
 
 TEST_F(RequestParserTest, GenerationConfigCountsOnlyIfItSamples) {
@@ -247,14 +349,25 @@ TEST_F(RequestParserTest, GenerationConfigCountsOnlyIfItSamples) {
   facts_.defaults.top_k = 20;
   facts_.defaults.top_p = 0.8f;
   facts_.defaults.min_p = 0.1f;
+  facts_.defaults.typical_p = 0.6f;
+  facts_.defaults.repetition_penalty = 1.1f;
   EXPECT_EQ(MustGenerate("text: 'a'").request.sampling.temperature, 0);
   EXPECT_EQ(MustGenerate("text: 'a'").request.sampling.top_k, 0);
+  EXPECT_EQ(MustGenerate("text: 'a'").request.sampling.typical_p, 1);
+  // That is no filter: it counts for greedy answers, too.
+  EXPECT_EQ(MustGenerate("text: 'a'").request.sampling.repetition_penalty, 1.1f);
   facts_.defaults.do_sample = true;
   const auto sampling = MustGenerate("text: 'a' sampling { top_p: 0.5 }").request.sampling;
   EXPECT_EQ(sampling.temperature, 0.7f);
   EXPECT_EQ(sampling.top_k, 20);
   EXPECT_EQ(sampling.top_p, 0.5f);
   EXPECT_EQ(sampling.min_p, 0.1f);
+  EXPECT_EQ(sampling.typical_p, 0.6f);
+  facts_.defaults.repetition_penalty = 50;
+  EXPECT_EQ(MustGenerate("text: 'a'").request.sampling.repetition_penalty, 10);
+  EXPECT_EQ(MustGenerate("text: 'a' sampling { repetition_penalty: 1 }")
+                .request.sampling.repetition_penalty,
+            1);
   // Zero means zero.
   EXPECT_EQ(MustGenerate("text: 'a' sampling { temperature: 0 }").request.sampling.temperature, 0);
 }
@@ -300,6 +413,9 @@ TEST_F(RequestParserTest, TokenizeGivesIdsAndTheRenderedPrompt) {
   EXPECT_THAT(run("text: 'ab'")->token_ids(), ElementsAre(FakeTokenizer::kBos, 'a', 'b'));
   EXPECT_THAT(run("text: 'ab' add_special_tokens: false")->token_ids(), ElementsAre('a', 'b'));
   EXPECT_EQ(run("text: 'ab'")->rendered_prompt(), "");
+  EXPECT_EQ(run("text: 'ab'")->pieces_size(), 0);
+  EXPECT_THAT(run("text: 'a\\303\\244' pieces: true")->pieces(),
+              ElementsAre("<bos>", "a", "\uFFFD", "\uFFFD"));
   const auto chat = run("chat { messages { role: 'u' content: 'hi' } }");
   EXPECT_EQ(chat->rendered_prompt(), "<u>hi<assistant>");
   EXPECT_THAT(chat->token_ids(), ElementsAreArray(Bytes("<u>hi<assistant>")));

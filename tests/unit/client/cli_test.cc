@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <csignal>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -64,6 +65,10 @@ TEST(CliTest, WrongUsageExitsWithTwoAndSendsNothing) {
       {"generate", "hi", "--max_tokens=99999999999"},
       {"generate", "hi", "--token_ids=1,2"},
       {"generate", "hi", "--logprobs=1"},
+      {"generate", "hi", "--logit_bias=7"},
+      {"generate", "hi", "--logit_bias=7=1,x=2"},
+      {"generate", "hi", "--logit_bias=7=1=2"},
+      {"chat", "--num_choices=2"},
       {"generate", "hi", "there"},
       {"generate", "hi", "--timeout=-1"},
       {"tokenize"},
@@ -121,6 +126,23 @@ TEST(CliTest, GenerateAsJsonIsOneObjectPerEvent) {
   EXPECT_EQ(events[3]["finished"]["usage"]["generated_tokens"], 2);
 }
 
+TEST(CliTest, ChoicesArePrintedOneAfterTheOther) {
+  FakeServer server;
+  server.OnGenerate(client::SayThreeThings);
+  const Outcome outcome = Sluice(server, {"generate", "hi", "--num_choices=3"});
+  EXPECT_EQ(outcome.out, "[choice 0]\none\n[choice 1]\ntwo and a half\n[choice 2]\n\n");
+  EXPECT_THAT(outcome.err, StartsWith("tokens: 5 prompt, 6 generated in 3 choices, "));
+  EXPECT_THAT(outcome.err, HasSubstr("ended by its length, its length, its length"));
+  // What came before a failure is shown.
+  EXPECT_EQ(Sluice(server, {"generate", "fail", "--num_choices=3"}).out,
+            "[choice 0]\none\n[choice 1]\ntwo and a half\n");
+  const auto events =
+      JsonLines(Sluice(server, {"generate", "hi", "--num_choices=3", "--json"}).out);
+  ASSERT_EQ(events.size(), 8u);
+  EXPECT_EQ(events[1]["delta"]["choice"], 1);
+  EXPECT_EQ(events[4]["finished"]["choice"], 2);
+}
+
 TEST(CliTest, FlagsBecomeFieldsAndAbsentOnesStayAbsent) {
   FakeServer server;
   Sluice(server, {"generate",
@@ -145,6 +167,20 @@ TEST(CliTest, FlagsBecomeFieldsAndAbsentOnesStayAbsent) {
                   "--prompt_logprobs=2",
                   "--add_special_tokens=false",
                   "--skip_special_tokens=true",
+                  "--typical_p=0.75",
+                  "--repetition_penalty=1.5",
+                  "--presence_penalty=-1",
+                  "--frequency_penalty=0.5",
+                  "--logit_bias=7=-100,8=1.5",
+                  "--logit_bias",
+                  "9=2",
+                  "--min_tokens=3",
+                  "--include_stop",
+                  "--num_choices=4",
+                  "--echo",
+                  "--priority=-5",
+                  "--bypass_prefix_cache",
+                  "--cache_salt=salt",
                   "--json"});
   Sluice(server, {"generate", "hi"});
   Sluice(server, {"generate", "--temperature", "-1", "--stop", "x", "hi"});
@@ -169,6 +205,20 @@ TEST(CliTest, FlagsBecomeFieldsAndAbsentOnesStayAbsent) {
   full.mutable_response()->set_logprobs(0);
   full.mutable_response()->set_prompt_logprobs(2);
   full.mutable_response()->set_skip_special_tokens(true);
+  full.mutable_sampling()->set_typical_p(0.75);
+  full.mutable_sampling()->set_repetition_penalty(1.5);
+  full.mutable_sampling()->set_presence_penalty(-1);
+  full.mutable_sampling()->set_frequency_penalty(0.5);
+  for (const auto& [id, bias] : std::map<int, float>{{7, -100}, {8, 1.5}, {9, 2}}) {
+    (*full.mutable_sampling()->mutable_logit_bias())[id] = bias;
+  }
+  full.mutable_stopping()->set_min_tokens(3);
+  full.mutable_stopping()->set_include_stop(true);
+  full.set_num_choices(4);
+  full.mutable_response()->set_echo(true);
+  full.set_priority(-5);
+  full.set_bypass_prefix_cache(true);
+  full.set_cache_salt("salt");
   EXPECT_EQ(requests[0].DebugString(), full.DebugString());
 
   v1::GenerateRequest empty;

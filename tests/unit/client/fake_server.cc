@@ -39,6 +39,29 @@ grpc::Status SayHello(const v1::GenerateRequest&, EventWriter& writer) {
   return grpc::Status::OK;
 }
 
+grpc::Status SayThreeThings(const v1::GenerateRequest& request, EventWriter& writer) {
+  writer.Write(StartedEvent());
+  const auto write = [&](int choice, const std::string& text) {
+    v1::GenerateResponse event = DeltaEvent(text);
+    event.mutable_delta()->set_choice(choice);
+    writer.Write(event);
+  };
+  const auto finish = [&](int choice, int tokens) {
+    v1::GenerateResponse event = FinishedEvent(tokens);
+    event.mutable_finished()->set_choice(choice);
+    writer.Write(event);
+  };
+  write(1, "two ");
+  write(0, "one");
+  write(2, "");
+  finish(2, 1);
+  write(1, "and a half");
+  if (request.text() == "fail") return {grpc::StatusCode::UNAVAILABLE, "gone"};
+  finish(0, 3);
+  finish(1, 2);
+  return grpc::Status::OK;
+}
+
 grpc::Status TalkForever(const v1::GenerateRequest&, EventWriter& writer) {
   writer.Write(StartedEvent());
   while (writer.Write(DeltaEvent("blah "))) {
@@ -113,7 +136,10 @@ grpc::Status FakeServer::Tokenize(grpc::ServerContext*, const v1::TokenizeReques
     absl::StrAppend(&text, message.role(), ":", message.content());
     response->set_rendered_prompt(text);
   }
-  for (const unsigned char byte : text) response->add_token_ids(byte);
+  for (const unsigned char byte : text) {
+    response->add_token_ids(byte);
+    if (request->pieces()) response->add_pieces(std::string(1, static_cast<char>(byte)));
+  }
   return grpc::Status::OK;
 }
 

@@ -27,6 +27,10 @@ v1::GenerateResponse FinishedEvent(int generated_tokens);
 // A well-behaved answer: started, one delta per word of "Hello, world!", finished.
 grpc::Status SayHello(const v1::GenerateRequest& request, EventWriter& writer);
 
+// Three choices at the same time: "one", "two and a half" and nothing. If it is asked to "fail", it
+// does before the first is complete.
+grpc::Status SayThreeThings(const v1::GenerateRequest& request, EventWriter& writer);
+
 // Writes deltas until the call is gone.
 grpc::Status TalkForever(const v1::GenerateRequest& request, EventWriter& writer);
 

@@ -34,6 +34,13 @@ TEST(JsonTest, LeavesOutWhatIsNotSet) {
             R"({"finished":{"choice":0,"reason":"FINISH_REASON_STOP","stop_token_id":0}})");
 }
 
+TEST(JsonTest, MapsAreObjects) {
+  v1::SamplingOptions sampling;
+  (*sampling.mutable_logit_bias())[7] = -0.5f;
+  (*sampling.mutable_logit_bias())[12] = 100;
+  EXPECT_EQ(Dump(ToJson(sampling)), R"({"logit_bias":{"12":100.0,"7":-0.5}})");
+}
+
 TEST(JsonTest, LargeNumbersTimesAndDurationsAreReadable) {
   v1::GetExpertLoadResponse load;
   load.mutable_time()->set_seconds(1'700'000'000);

@@ -47,7 +47,7 @@ void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::fre
 namespace sluice::model {
 namespace {
 
-constexpr int kSequences = 8;
+constexpr int kSequences = 9;
 
 // Every way to sample.
 const SamplingParams kSampling[kSequences] = {
@@ -59,6 +59,16 @@ const SamplingParams kSampling[kSequences] = {
     {.temperature = 0.7f, .top_k = 40, .top_p = 0.95f, .min_p = 0.02f, .seed = 5},
     {.temperature = 100, .top_p = 0.999f, .seed = 6},  // thousands of tokens to reach top_p
     {.temperature = 100, .top_k = 3000, .top_p = 0.5f, .seed = 7},
+    {.logit_bias = {{1, 2.0f}, {99, -3.0f}},
+     .repetition_penalty = 1.2f,
+     .presence_penalty = 0.5f,
+     .frequency_penalty = 0.25f,
+     .temperature = 0.9f,
+     .top_k = 80,
+     .top_p = 0.98f,
+     .min_p = 0.001f,
+     .typical_p = 0.9f,
+     .seed = 8},
 };
 
 class AllocationTest : public ::testing::TestWithParam<kernels::WeightFormat> {};
@@ -82,13 +92,17 @@ TEST_P(AllocationTest, StepsAllocateNothing) {
                                                           .max_step_sequences = kSequences});
   ASSERT_TRUE(runner.ok()) << runner.status();
   const std::vector<TokenId> prompt(40, 7);
+  const std::vector<TokenId> suppressed = {4, 5};
   std::vector<std::vector<BlockId>> blocks;
   for (int s = 0; s < kSequences; ++s) blocks.push_back({4 * s, 4 * s + 1, 4 * s + 2, 4 * s + 3});
   std::vector<SequenceStep> batch;
   for (int s = 0; s < kSequences; ++s)
     batch.push_back({.tokens = absl::MakeConstSpan(prompt).first(1),
                      .block_table = blocks[s],
-                     .sampling = &kSampling[s]});
+                     .sampling = &kSampling[s],
+                     .history = prompt,
+                     .num_prompt_tokens = 30,
+                     .suppressed = suppressed});
   // A first step lets every thread set itself up.
   (*runner)->Run(batch);
   const int64_t before = allocations;
@@ -97,7 +111,11 @@ TEST_P(AllocationTest, StepsAllocateNothing) {
     (*runner)->Run(batch);
   }
   for (const SamplingParams& sampling : kSampling) {
-    const SequenceStep whole = {.tokens = prompt, .block_table = blocks[0], .sampling = &sampling};
+    const SequenceStep whole = {.tokens = prompt,
+                                .block_table = blocks[0],
+                                .sampling = &sampling,
+                                .history = prompt,
+                                .num_prompt_tokens = 40};
     (*runner)->Run({&whole, 1});
   }
   EXPECT_EQ(allocations, before);

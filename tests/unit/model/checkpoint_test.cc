@@ -200,6 +200,8 @@ TEST(CheckpointTest, ReadsGenerationDefaults) {
   EXPECT_EQ(defaults.top_k, 20);
   EXPECT_EQ(defaults.top_p, 0.75f);
   EXPECT_EQ(defaults.min_p, 0.25f);
+  EXPECT_EQ(defaults.typical_p, 0.5f);
+  EXPECT_EQ(defaults.repetition_penalty, 1.5f);
   EXPECT_EQ(defaults.max_new_tokens, 64);
 }
 

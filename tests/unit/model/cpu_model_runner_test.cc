@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <iostream>
+#include <map>
 #include <numeric>
 #include <random>
 #include <string>
@@ -293,6 +294,49 @@ TEST_F(RunnerTest, SamplingDoesNotDependOnTheBatch) {
     batch.push_back({.tokens = prompt, .block_table = blocks[s], .sampling = &params});
   const TokenId alone = *runner.Run(absl::MakeConstSpan(batch).first(1))[0].token;
   for (const SequenceResult& result : runner.Run(batch)) EXPECT_EQ(result.token, alone);
+}
+
+// What the options change is the choice alone: log-probabilities stay the model's own.
+TEST_F(RunnerTest, OptionsChangeTheTokenButNotTheLogprobs) {
+  CpuModelRunner& runner = session_->runner();
+  runner.set_observer(nullptr);
+  const std::vector<TokenId> prompt = RandomTokens(10, 101, 4);
+  const std::vector<BlockId> block = {0};
+  const SamplingParams greedy;
+  SequenceStep step = {.tokens = prompt,
+                       .block_table = block,
+                       .sampling = &greedy,
+                       .history = prompt,
+                       .num_prompt_tokens = 9,
+                       .logprobs = 101};
+  const TokenLogprob plain = *runner.Run({&step, 1})[0].logprob;
+  const TokenId best = plain.token;
+  std::map<TokenId, float> expected(plain.top.begin(), plain.top.end());
+
+  const TokenId second = plain.top[1].first;
+  const TokenId third = plain.top[2].first;
+  const std::vector<TokenId> best_two = {best, second};
+  struct Row {
+    SamplingParams params;
+    absl::Span<const TokenId> suppressed;
+    TokenId want;
+  };
+  std::vector<TokenId> history = prompt;
+  history.back() = best;
+  const Row rows[] = {{{.logit_bias = {{best, -100}}}, {}, second},
+                      {{}, best_two, third},
+                      {{.presence_penalty = 100}, {}, second},
+                      {{.logit_bias = {{7, 100}}}, {}, 7}};
+  for (const Row& row : rows) {
+    step.sampling = &row.params;
+    step.suppressed = row.suppressed;
+    step.history = history;
+    const SequenceResult& result = runner.Run({&step, 1})[0];
+    EXPECT_EQ(result.token, row.want);
+    EXPECT_EQ(result.logprob->token, row.want);
+    EXPECT_EQ(result.logprob->logprob, expected[row.want]);
+    EXPECT_EQ(result.logprob->top, plain.top);
+  }
 }
 
 TEST_F(RunnerTest, ReportsWhatItLoaded) {

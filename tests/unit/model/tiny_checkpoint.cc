@@ -25,7 +25,7 @@ constexpr char kConfig[] = R"({
 
 constexpr char kGenerationConfig[] = R"({
   "eos_token_id": [1, 2], "do_sample": true, "temperature": 0.5, "top_k": 20, "top_p": 0.75,
-  "min_p": 0.25, "max_new_tokens": 64
+  "min_p": 0.25, "typical_p": 0.5, "repetition_penalty": 1.5, "max_new_tokens": 64
 })";
 
 struct Shape {
