@@ -78,6 +78,7 @@ TEST(ServerMetricsTest, HasEveryFamilyUnderItsName) {
       {"requests_running", "gauge"},
       {"requests_waiting", "gauge"},
       {"admission_rejections_total", "counter"},
+      {"access_log_dropped_lines_total", "counter"},
       {"time_to_first_token_seconds", "histogram"},
       {"inter_token_latency_seconds", "histogram"},
       {"request_time_per_output_token_seconds", "histogram"},
