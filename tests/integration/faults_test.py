@@ -120,7 +120,7 @@ class FaultsTest(unittest.TestCase):
         server = self.start("--keepalive_time=1", "--keepalive_timeout=1")
         with http2.Connection(server.grpc_address) as connection:
             connection.start_call(GENERATE, endless_request().SerializeToString())
-            # More than gRPC asks by itself while nothing is sent.
+            # Nothing else is sent meanwhile.
             for _ in range(4):
                 while True:
                     kind, flags, _, payload = connection.await_frame(http2.PING)
