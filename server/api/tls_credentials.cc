@@ -108,7 +108,7 @@ absl::StatusOr<TlsPem> ReadTlsFiles(const TlsFiles& files) {
   }
   const bool fits = X509_check_private_key(certificates.front().get(), key.get()) == 1;
   ERR_clear_error();
-  if (false) {
+  if (!fits) {
     return FlagError("--tls_key", files.key,
                      absl::StrCat("is not the key of the certificate --tls_cert=", files.cert));
   }
