@@ -16,8 +16,7 @@
 namespace sluice::client {
 namespace {
 
-// Log-probabilities of a whole prompt come in one message, which gRPC's default of 4 MiB would
-// refuse.
+// The texts and log-probabilities of a thousand tokens may be more than gRPC's default of 4 MiB.
 constexpr int kMaxMessageBytes = 256 << 20;
 
 grpc::ChannelArguments Arguments() {

@@ -6,6 +6,8 @@ namespace sluice::client {
 namespace {
 
 constexpr double kSpread = 0.2;
+// Who is told to come back later than this had better say so than wait.
+constexpr absl::Duration kMaxPushback = absl::Hours(1);
 
 absl::Duration Backoff(const RetryPolicy& policy, int number, double random) {
   absl::Duration backoff = policy.initial_backoff;
@@ -21,10 +23,12 @@ std::optional<absl::Duration> RetryDelay(const RetryPolicy& policy, const Attemp
   std::optional<absl::Duration> delay;
   if (attempt.pushback && (attempt.code == absl::StatusCode::kResourceExhausted ||
                            attempt.code == absl::StatusCode::kUnavailable)) {
-    if (*attempt.pushback < absl::ZeroDuration()) return std::nullopt;
+    if (*attempt.pushback < absl::ZeroDuration() || *attempt.pushback > kMaxPushback) {
+      return std::nullopt;
+    }
     delay = *attempt.pushback * (1 + kSpread * random);
     // The spread alone is no reason to give up.
-    if (*attempt.pushback < attempt.time_left) delay = std::min(*delay, attempt.time_left);
+    if (*delay >= attempt.time_left) delay = attempt.pushback;
   } else if (attempt.code == absl::StatusCode::kUnavailable) {
     delay = Backoff(policy, attempt.number, random);
   }

@@ -56,6 +56,8 @@ TEST(RetryDelayTest, FollowsTheTable) {
       {"cancelled", {1, absl::StatusCode::kCancelled, std::nullopt, false, kNever}, std::nullopt},
       {"a hint beyond the deadline", {1, kExhausted, s(2), false, s(1.9)}, std::nullopt},
       {"a hint just within", {1, kExhausted, s(2), false, s(2.5)}, s(2.2)},
+      {"a hint within, its spread beyond", {1, kExhausted, s(2), false, s(2.1)}, s(2)},
+      {"a hint of more than an hour", {1, kExhausted, s(3601), false, kNever}, std::nullopt},
       {"a delay beyond the deadline", {1, kUnavailable, std::nullopt, false, s(0.5)}, std::nullopt},
       {"no time left", {1, kExhausted, s(0), false, s(0)}, std::nullopt},
   };
