@@ -140,8 +140,9 @@ void EngineCore::MakePlan() {
 
 void EngineCore::DescribeRunning() {
   std::sort(running_.begin(), running_.end(), RanksBefore);
-  // A sequence takes at most one block before any is preempted.
-  const bool may_preempt = blocks_.num_available() < static_cast<int>(running_.size());
+  // With so many blocks left, whatever a step hands out is to be had.
+  const bool may_preempt = blocks_.num_available() < static_cast<int>(running_.size()) +
+                                                         NumBlocksFor(plan_limits_.max_step_tokens);
   running_rows_.clear();
   for (const Sequence* sequence : running_) {
     RunningSequence& row = running_rows_.emplace_back(sequence->Running());

@@ -16,8 +16,8 @@ struct RunningSequence {
   int64_t tokens_computed = 0;
   // That it holds: room for tokens_computed at least.
   int num_blocks = 0;
-  // Of these, those that nobody else holds. Looked at only where fewer blocks are available than
-  // sequences run.
+  // Of these, those that nobody else holds. Looked at only where blocks may run out: where fewer
+  // are available than a step's tokens fill, and one more for each sequence.
   int blocks_unshared = 0;
   // Of PlanLimits::max_running_sequences: its own, and those kept for choices that will share its
   // prompt.

@@ -220,7 +220,7 @@ TEST(PreemptionTest, PromptLogprobsComeOnceAndWhole) {
 }
 
 TEST(PreemptionTest, TheYoungestOfTheLowestPriorityGivesWay) {
-  // Three streams of one block each, in three blocks: at position 16 each needs another.
+  // Three streams that fill all blocks between them: then each needs another.
   struct Row {
     std::string claim;
     std::vector<int> priorities;

@@ -127,6 +127,7 @@ void RandomClients::Submit() {
   client->prompt = request.prompt;
   client->max_tokens = request.max_tokens;
   client->wants_prompt_logprobs = request.prompt_logprobs.has_value();
+  client->deadline = request.deadline;
   client->rank = Rank::Of(engine_.clock.Now(), next_number_, request.priority, kAgeing);
   client->choices.resize(request.num_choices);
   for (int i = 0; i < request.num_choices; ++i) client->choices[i].answer = FullAnswer(request, i);
@@ -190,11 +191,21 @@ void RandomClients::Step() {
       tokens_before[number].push_back(choice.num_tokens);
     }
   }
+  const absl::Time start = engine_.clock.Now();
   const int64_t preemptions_before = engine_.core.Load().preemptions;
   engine_.core.Step();
   CheckPace(tokens_before, engine_.core.Load().preemptions - preemptions_before);
   CheckProgress();
+  CheckEnds(start);
   DropEnded();
+}
+
+// Who was cancelled, or past his deadline, when the step began has ended.
+void RandomClients::CheckEnds(absl::Time step_start) {
+  for (const auto& [number, client] : live_) {
+    ASSERT_TRUE(client->ended() || (!client->cancelling && step_start < client->deadline))
+        << client->id << " goes on";
+  }
 }
 
 // A stream has one token in each step unless it is preempted; who is preempted ranks behind all
@@ -299,7 +310,12 @@ void RandomClients::On(Client& client, const FinishedEvent& event) {
 }
 
 void RandomClients::On(Client& client, const FailedEvent& event) {
-  ASSERT_TRUE(absl::IsCancelled(event.status) || absl::IsDeadlineExceeded(event.status));
+  if (absl::IsCancelled(event.status)) {
+    ASSERT_TRUE(client.cancelling) << client.id << " was cancelled by nobody";
+  } else {
+    ASSERT_TRUE(absl::IsDeadlineExceeded(event.status)) << event.status;
+    ASSERT_GE(engine_.clock.Now(), client.deadline) << client.id << " had time left";
+  }
   client.failed = true;
   ++num_failed_;
 }

@@ -57,6 +57,7 @@ class RandomClients {
     int max_tokens = 0;
     bool wants_prompt_logprobs = false;
     bool cancelling = false;
+    absl::Time deadline;
     Rank rank;
     std::shared_ptr<TokenStream> stream;
     bool started = false;
@@ -78,6 +79,7 @@ class RandomClients {
   void CheckPace(const std::map<uint64_t, std::vector<size_t>>& tokens_before,
                  int64_t num_preempted);
   void CheckProgress();
+  void CheckEnds(absl::Time step_start);
   void Read(Client& client);
   void On(Client& client, const StartedEvent& event);
   void On(Client& client, const PromptLogprobsEvent& event);
