@@ -1,9 +1,11 @@
 #include "server/server.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
@@ -154,7 +156,10 @@ void Server::LogTransport() const {
       config_.max_metadata_bytes, config_.max_concurrent_streams, config_.grpc_memory_bytes,
       absl::FormatDuration(config_.keepalive_time), absl::FormatDuration(config_.keepalive_timeout),
       config_.access_log, config_.log_prompts);
-  if (authenticator_ != nullptr && tls_ == nullptr) {
+  const bool on_network =
+      std::any_of(config_.listen.begin(), config_.listen.end(),
+                  [](const std::string& address) { return !absl::StartsWith(address, "unix:"); });
+  if (authenticator_ != nullptr && tls_ == nullptr && on_network) {
     log.warn("tokens without TLS can be read by whoever sees the network; see --tls_cert");
   }
 }

@@ -4,6 +4,7 @@
 
 #include "api/reactor_support.h"
 #include "api/traceparent.h"
+#include "base/status_macros.h"
 
 namespace sluice::api {
 
@@ -15,8 +16,10 @@ std::vector<absl::string_view> MetadataOf(const grpc::ServerContextBase& context
 }
 
 ArrivedCall::ArrivedCall(const ApiContext& api, metrics::Method method,
-                         const grpc::ServerContextBase& context)
-    : method_(method),
+                         const grpc::ServerContextBase& context, Places places)
+    : authenticator_(api.authenticator),
+      authorization_(MetadataOf(context, "authorization")),
+      method_(method),
       start_time_(api.clock.Now()),
       deadline_(DeadlineOf(context)),
       peer_(context.peer()) {
@@ -24,12 +27,24 @@ ArrivedCall::ArrivedCall(const ApiContext& api, metrics::Method method,
   if (const auto parents = MetadataOf(context, "traceparent"); parents.size() == 1) {
     trace_id_ = TraceIdOf(parents[0]).value_or("");
   }
-  if (api.authenticator == nullptr) return;
-  absl::StatusOr<Caller> caller = api.authenticator->Admit(MetadataOf(context, "authorization"));
+  if (authenticator_ == nullptr) return;
+  if (places == Places::kOfRequests) {
+    absl::StatusOr<std::string> name = authenticator_->Check(authorization_);
+    admission_ = name.status();
+    if (name.ok()) token_name_ = *std::move(name);
+    return;
+  }
+  absl::StatusOr<Caller> caller = authenticator_->Admit(authorization_);
   admission_ = caller.status();
   if (!caller.ok()) return;
   caller_.emplace(*std::move(caller));
   token_name_ = caller_->token_name();
+}
+
+absl::StatusOr<std::optional<Caller>> ArrivedCall::AdmitRequest() const {
+  if (authenticator_ == nullptr) return std::nullopt;
+  ASSIGN_OR_RETURN(Caller caller, authenticator_->Admit(authorization_));
+  return std::optional<Caller>(std::move(caller));
 }
 
 }  // namespace sluice::api

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "api/api_context.h"
@@ -22,9 +23,18 @@ std::vector<absl::string_view> MetadataOf(const grpc::ServerContextBase& context
 // Not thread-safe.
 class ArrivedCall {
  public:
-  // Reads the metadata and, if callers need tokens, asks for a place for this one.
-  ArrivedCall(const ApiContext& api, metrics::Method method,
-              const grpc::ServerContextBase& context);
+  // What takes a place of a token's: the call, or each request that it carries.
+  enum class Places { kOfCall, kOfRequests };
+
+  // Reads the metadata and, if callers need tokens, asks for a place for this one, or only whether
+  // its token is known.
+  ArrivedCall(const ApiContext& api, metrics::Method method, const grpc::ServerContextBase& context,
+              Places places = Places::kOfCall);
+
+  // Asks for a place for one of the call's requests, which the result has while it lives; it is
+  // empty where callers need no token. Errors as admission(): the token may have been taken back
+  // meanwhile.
+  absl::StatusOr<std::optional<Caller>> AdmitRequest() const;
 
   // OK, or why the call is refused: UNAUTHENTICATED, or RESOURCE_EXHAUSTED with when to come back.
   const absl::Status& admission() const { return admission_; }
@@ -45,6 +55,9 @@ class ArrivedCall {
   const std::string& trace_id() const { return trace_id_; }
 
  private:
+  Authenticator* const authenticator_;
+  // As it was sent; lives as long as the call.
+  const std::vector<absl::string_view> authorization_;
   const metrics::Method method_;
   const absl::Time start_time_;
   const absl::Time deadline_;

@@ -98,6 +98,7 @@ void Authenticator::Set(std::vector<TokenRule> rules) {
 }
 
 void Authenticator::Reload() {
+  base::MutexLock reload_lock(reload_mutex_);
   auto rules = ReadTokenFile(file_);
   if (!rules.ok()) {
     base::Log().error("tokens not taken, the old ones stay in use: {}",
@@ -144,8 +145,10 @@ absl::StatusOr<Caller> Authenticator::Admit(const std::vector<absl::string_view>
   return Caller(entry.rule.name, entry.use);
 }
 
-absl::Status Authenticator::Check(const std::vector<absl::string_view>& authorization) const {
-  return Find(authorization).status();
+absl::StatusOr<std::string> Authenticator::Check(
+    const std::vector<absl::string_view>& authorization) const {
+  ASSIGN_OR_RETURN(const Entry entry, Find(authorization));
+  return entry.rule.name;
 }
 
 }  // namespace sluice::api

@@ -67,8 +67,8 @@ class Authenticator {
   // time. UNAUTHENTICATED if that is no known token; RESOURCE_EXHAUSTED with when to come back if
   // it is beyond its limits.
   absl::StatusOr<Caller> Admit(const std::vector<absl::string_view>& authorization);
-  // Whether it is a known token, whatever it uses.
-  absl::Status Check(const std::vector<absl::string_view>& authorization) const;
+  // The name of the token if it is a known one, whatever it uses.
+  absl::StatusOr<std::string> Check(const std::vector<absl::string_view>& authorization) const;
 
  private:
   struct Entry {
@@ -84,6 +84,8 @@ class Authenticator {
 
   const std::string file_;
   const base::Clock& clock_;
+  // Held from reading the file to taking over what it says, so that no older reading comes last.
+  base::Mutex reload_mutex_;
   mutable base::Mutex mutex_;
   std::shared_ptr<const Table> table_ ABSL_GUARDED_BY(mutex_);
 };

@@ -46,6 +46,8 @@ std::optional<metrics::RejectionReason> RejectionOf(const ApiContext& api, const
       return std::nullopt;
     case absl::StatusCode::kAlreadyExists:
       return metrics::RejectionReason::kDuplicateId;
+    case absl::StatusCode::kUnauthenticated:
+      return metrics::RejectionReason::kUnauthenticated;
     case absl::StatusCode::kUnavailable:
       return api.slot.phase() == ModelSlot::Phase::kLoading ? metrics::RejectionReason::kLoading
                                                             : metrics::RejectionReason::kDraining;

@@ -24,7 +24,8 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* KserveStreamReactor
 }
 
 KserveStreamReactor::KserveStreamReactor(ApiContext& api, grpc::CallbackServerContext& context)
-    : api_(api), call_(api, metrics::Method::kModelStreamInfer, context) {}
+    : api_(api),
+      call_(api, metrics::Method::kModelStreamInfer, context, ArrivedCall::Places::kOfRequests) {}
 
 void KserveStreamReactor::Refuse(const absl::Status& status, grpc::CallbackServerContext& context) {
   {
@@ -70,6 +71,12 @@ void KserveStreamReactor::Begin(const std::shared_ptr<Open>& open, const grpc::B
   const auto parse = [&]() -> absl::StatusOr<v1::GenerateRequest> {
     ASSIGN_OR_RETURN(const auto wire, Parse<inference::ModelInferRequest>(bytes));
     reply = ReplyTo(wire);
+    auto place = call_.AdmitRequest();
+    if (absl::IsResourceExhausted(place.status())) {
+      api_.metrics.admission_rejections_total(metrics::RejectionReason::kTokenLimit).Increment();
+    }
+    RETURN_IF_ERROR(place.status());
+    if (place->has_value()) open->place.emplace(**std::move(place));
     ASSIGN_OR_RETURN(KserveRequest parsed, ParseKserve(wire, /*may_stream=*/true));
     reply = std::move(parsed.reply);
     return std::move(parsed.request);
@@ -198,6 +205,7 @@ std::optional<inference::ModelStreamInferResponse> KserveStreamReactor::NextResp
   }
   if (!end) return std::nullopt;
   open.answered = true;
+  open.place.reset();
   open.request->Record();
   if (!end->ok()) return MakeStreamError(reply, *end);
   if (end_alone) return MakeStreamResponse(reply, std::nullopt, /*final=*/true);

@@ -46,6 +46,8 @@ class KserveStreamReactor final
     explicit Open(ActiveCalls& calls) : ticket(calls) {}
 
     ActiveCalls::Ticket ticket;
+    // Of its token's.
+    std::optional<Caller> place;
     // Null until it was submitted or refused. Nothing happens before.
     std::unique_ptr<LiveRequest> request;
     KserveReply reply;

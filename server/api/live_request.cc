@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "api/request_parser.h"
 #include "api/status_mapping.h"
 #include "base/status_macros.h"
@@ -71,6 +72,12 @@ absl::Status LiveRequest::TrySubmit(
   absl::Status status = model_->engine->Submit(std::move(request), stream_);
   if (absl::IsResourceExhausted(status)) {
     return WithRetryDelay(std::move(status), model_->engine->RetryDelay());
+  }
+  if (absl::IsInvalidArgument(status)) {
+    // The engine's messages begin with the field's name.
+    const std::pair<absl::string_view, absl::string_view> parts =
+        absl::StrSplit(status.message(), absl::MaxSplits(": ", 1));
+    return FieldError(parts.first, parts.second);
   }
   if (absl::IsAlreadyExists(status)) {
     return absl::AlreadyExistsError(

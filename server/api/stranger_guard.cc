@@ -20,7 +20,8 @@ class Guard : public grpc::experimental::Interceptor {
 
   void Intercept(InterceptorBatchMethods* methods) override {
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_INITIAL_METADATA)) {
-      const absl::Status status = authenticator_.Check(MetadataOf(context_, "authorization"));
+      const absl::Status status =
+          authenticator_.Check(MetadataOf(context_, "authorization")).status();
       if (!status.ok()) {
         // The service then finds that the call is gone. gRPC's own way to do this says CANCELLED,
         // from which no client learns what is wrong.

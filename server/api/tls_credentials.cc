@@ -180,6 +180,7 @@ TlsCredentials::Current TlsCredentials::current() const {
 }
 
 void TlsCredentials::Reload() {
+  base::MutexLock reload_lock(reload_mutex_);
   absl::StatusOr<TlsPem> pem = ReadTlsFiles(files_);
   if (!pem.ok()) {
     base::Log().error("tls files not taken, the old ones stay in use: {}",

@@ -60,6 +60,8 @@ class TlsCredentials {
   Current current() const;
 
   const TlsFiles files_;
+  // Held from reading the files to taking over what they say, so that no older reading comes last.
+  base::Mutex reload_mutex_;
   mutable base::Mutex mutex_;
   Current current_ ABSL_GUARDED_BY(mutex_);
   // gRPC keeps pointers into them.

@@ -16,6 +16,7 @@ namespace sluice::api {
 namespace {
 
 constexpr size_t kMaxNameBytes = 64;
+constexpr double kMinRate = 1e-3;
 constexpr double kMaxRate = 1e6;
 constexpr int kMaxConcurrent = 1'000'000;
 
@@ -60,15 +61,18 @@ absl::StatusOr<TokenRule> ParseLine(absl::string_view line) {
         "the name must be followed by the SHA-256 of the token in 64 hexadecimal digits");
   }
   rule.hash = *hash;
+  if (rule.hash == HashToken("")) {
+    return absl::InvalidArgumentError("the hash is that of an empty token");
+  }
   for (size_t i = 2; i < words.size(); ++i) {
     absl::string_view value = words[i];
     double rate = 0;
     int concurrent = 0;
     if (absl::ConsumePrefix(&value, "requests_per_second=")) {
       // Compared so that NaN is wrong, too.
-      if (!absl::SimpleAtod(value, &rate) || !(rate > 0 && rate <= kMaxRate)) {
+      if (!absl::SimpleAtod(value, &rate) || !(rate >= kMinRate && rate <= kMaxRate)) {
         return absl::InvalidArgumentError(
-            "requests_per_second must be a number above 0, at most 1000000");
+            "requests_per_second must be a number from 0.001 to 1000000");
       }
       rule.requests_per_second = rate;
     } else if (absl::ConsumePrefix(&value, "concurrent=")) {

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "api/access_log.h"
 #include "api/authenticator.h"
+#include "inference/grpc_predict_v2.grpc.pb.h"
 #include "test_server.h"
 
 namespace sluice::api {
@@ -189,6 +190,54 @@ TEST_F(AccessTest, BeyondItsLimitsATokenIsToldWhenToComeBack) {
   EXPECT_EQ(CallRaw("/sluice.v1.Control/GetLoad", "2").error_code(),
             grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(server_->Metric(R"(sluice_admission_rejections_total{reason="token_limit"})"), 1);
+}
+
+// Each request on a stream is held to its token's limits, and the stream itself takes no place.
+TEST_F(AccessTest, RequestsOfAStreamAreHeldToTheirTokensLimits) {
+  Start(TokenLine("one", "1", "concurrent=1"));
+  server_->gate.HoldAfter(0);
+  const auto stub = inference::GRPCInferenceService::NewStub(server_->channel);
+  grpc::ClientContext context;
+  SetToken("1", context);
+  const auto stream = stub->ModelStreamInfer(&context);
+  inference::ModelStreamInferResponse response;
+  const auto send = [&](const std::string& id) {
+    inference::ModelInferRequest request;
+    request.set_model_name("fake");
+    request.set_id(id);
+    auto& input = *request.add_inputs();
+    input.set_name("text_input");
+    input.set_datatype("BYTES");
+    input.add_shape(1);
+    input.mutable_contents()->add_bytes_contents("0");
+    ASSERT_TRUE(stream->Write(request));
+  };
+  send("first");
+  server_->gate.AwaitHeld();
+  send("second");
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.infer_response().id(), "second");
+  EXPECT_THAT(response.error_message(), ::testing::StartsWith("RESOURCE_EXHAUSTED"));
+  server_->gate.Open();
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.infer_response().id(), "first");
+  EXPECT_EQ(response.error_message(), "");
+  // Who has heard that his request ended may send the next.
+  for (int i = 0; i < 20; ++i) {
+    send("next");
+    ASSERT_TRUE(stream->Read(&response));
+    EXPECT_EQ(response.error_message(), "");
+  }
+  EXPECT_EQ(server_->Metric(R"(sluice_admission_rejections_total{reason="token_limit"})"), 1);
+  // A token that is taken back opens nothing more, also on a stream that it opened.
+  TempFile("tokens", TokenLine("other", "2", ""));
+  authenticator_->Reload();
+  send("late");
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_THAT(response.error_message(), ::testing::StartsWith("UNAUTHENTICATED"));
+  stream->WritesDone();
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_TRUE(stream->Finish().ok());
 }
 
 TEST_F(AccessTest, ALineTellsWhatACallWas) {

@@ -73,7 +73,7 @@ TEST_F(AuthenticatorTest, LetsInWhoHasAToken) {
   };
   for (const auto& other : others) {
     EXPECT_EQ(tokens_->Admit(other).status().code(), absl::StatusCode::kUnauthenticated);
-    EXPECT_EQ(tokens_->Check(other).code(), absl::StatusCode::kUnauthenticated);
+    EXPECT_EQ(tokens_->Check(other).status().code(), absl::StatusCode::kUnauthenticated);
   }
 }
 

@@ -180,6 +180,21 @@ TEST(GenerateTest, ChoicesComeInOneStream) {
   server.AwaitIdle();
 }
 
+TEST(GenerateTest, WhatTheEngineFindsWrongNamesItsField) {
+  TestServer server(
+      {.scripts = {"hello~"}, .limits = {.max_running_requests = 2, .max_context = 4096}});
+  v1::GenerateRequest request = TestServer::Request(0);
+  request.set_num_choices(3);
+  const grpc::Status status = Call(server, request).ReadAll().status;
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  google::rpc::Status details;
+  google::rpc::BadRequest bad_request;
+  ASSERT_TRUE(details.ParseFromString(status.error_details()));
+  ASSERT_EQ(details.details_size(), 1);
+  ASSERT_TRUE(details.details(0).UnpackTo(&bad_request));
+  EXPECT_EQ(bad_request.field_violations(0).field(), "num_choices");
+}
+
 // Of two choices with tokens drawn at random, one has a character that the other has not.
 TEST(GenerateTest, AStopStringEndsOneChoiceAndFreesItWhileTheOthersGoOn) {
   constexpr int kTokens = 40;
