@@ -288,7 +288,10 @@ class UnixSocketTest(TransportTest):
 class SignalsTest(TransportTest):
     def test_a_draining_server_says_so_and_admits_nothing(self):
         server = sluice_server.SluiceServer("--drain_timeout=60")
-        stream = server.generation.Generate(long_request())
+        # More than what is on its way to a client that does not read can hold.
+        request = long_request()
+        request.response.logprobs = 20
+        stream = server.generation.Generate(request)
         next(stream)
         watch = server.health.Watch(health_pb2.HealthCheckRequest(service="sluice.v1.Generation"))
         self.assertEqual(next(watch).status, health_pb2.HealthCheckResponse.SERVING)

@@ -78,13 +78,8 @@ TEST(ThreadPoolTest, AThreadThatIsDoneTakesFromTheEndOfAnothersStretch) {
   std::latch others_done(7);
   std::vector<int64_t> taken;  // of thread 0's half
   std::mutex mutex;
-  int slow_thread = -1;
-  pool.ParallelForStretches(8, [&](int64_t i, int thread) {
+  pool.ParallelForStretches(8, [&](int64_t i, int) {
     if (i == 0) {
-      {
-        std::lock_guard lock(mutex);
-        slow_thread = thread;
-      }
       others_done.wait();
       return;
     }
