@@ -137,6 +137,7 @@ void LoadedModel::StartEngine(const Options& options) {
   limits_.priority_ageing = config.priority_ageing;
   limits_.max_running_requests = config.max_running_requests;
   limits_.max_step_tokens = config.max_step_tokens;
+  limits_.max_step_slowdown = config.max_step_slowdown;
   if (limits_.max_running_requests > limits_.max_step_tokens) {
     base::Log().warn("--max_step_tokens={} cuts max_running_requests from {}: each has a token",
                      config.max_step_tokens, config.max_running_requests);
@@ -221,10 +222,11 @@ void LoadedModel::LogStart(const Options& options) const {
            load.num_kv_blocks, int64_t{load.num_kv_blocks} * model::kKvBlockTokens);
   log.info(
       "limits max_context={} max_running_requests={} max_waiting_requests={} "
-      "max_waiting_tokens={} max_active_requests={} max_step_tokens={} default_max_tokens={} "
-      "prefix_cache={} priority_ageing={} drain_timeout={}",
+      "max_waiting_tokens={} max_active_requests={} max_step_tokens={} max_step_slowdown={} "
+      "default_max_tokens={} prefix_cache={} priority_ageing={} drain_timeout={}",
       limits_.max_context, limits_.max_running_requests, limits_.max_waiting_requests,
       limits_.max_waiting_tokens, options.config.max_active_requests, limits_.max_step_tokens,
+      limits_.max_step_slowdown.has_value() ? absl::StrCat(*limits_.max_step_slowdown) : "off",
       options.config.default_max_tokens, options.config.prefix_cache,
       absl::FormatDuration(limits_.priority_ageing),
       absl::FormatDuration(options.config.drain_timeout));

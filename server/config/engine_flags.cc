@@ -2,6 +2,7 @@
 #include <array>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "config/flag_setters.h"
 #include "config/flags.h"
@@ -36,7 +37,23 @@ absl::Status SetKvCacheBytes(const std::string& text, ServerConfig& config) {
   return absl::OkStatus();
 }
 
-constexpr std::array<Flag, 16> kFlags = {{
+absl::Status SetMaxStepSlowdown(const std::string& text, ServerConfig& config) {
+  if (text == "off") {
+    config.max_step_slowdown.reset();
+    return absl::OkStatus();
+  }
+  constexpr double kLeast = 1.1;
+  constexpr double kMost = 1000;
+  double slowdown = 0;
+  if (!absl::SimpleAtod(text, &slowdown) || !(slowdown >= kLeast && slowdown <= kMost)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("must be a number from ", kLeast, " to ", kMost, ", or off"));
+  }
+  config.max_step_slowdown = slowdown;
+  return absl::OkStatus();
+}
+
+constexpr std::array<Flag, 17> kFlags = {{
     {{"model", "DIR", "", "Folder of the checkpoint to serve (default: the demo model)"},
      SetText<&C::model>},
     {{"model_name", "NAME", "", "Name under which it is served (default: the folder's name)"},
@@ -74,6 +91,10 @@ constexpr std::array<Flag, 16> kFlags = {{
     {{"max_step_tokens", "N", "512",
       "Tokens of one step of the model; longer prompts take several steps"},
      SetInt<&C::max_step_tokens, 1, 65536>},
+    {{"max_step_slowdown", "X|off", "2.5",
+      "A step that generates may take X times as long as without prompts: more of these waits for "
+      "later steps"},
+     SetMaxStepSlowdown},
     {{"max_context", "N", "0", "Prompt and answer together, in tokens; 0 is the model's own limit"},
      SetInt<&C::max_context, 0, kMaxTokens>},
     {{"default_max_tokens", "N", "256", "Length of an answer that sets no max_tokens, in tokens"},

@@ -51,6 +51,8 @@ struct ServerConfig {
   int max_active_requests = 1024;
   absl::Duration priority_ageing = absl::Seconds(10);
   int max_step_tokens = 512;
+  // Absent: a step may take as long as it likes.
+  std::optional<double> max_step_slowdown = 2.5;
   // Prompt and answer together, in tokens; 0: the model's.
   int64_t max_context = 0;
   int default_max_tokens = 256;

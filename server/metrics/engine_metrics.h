@@ -25,6 +25,7 @@ struct EngineMetrics {
   prometheus::Histogram& step_seconds;
   prometheus::Histogram& step_tokens;
   prometheus::Histogram& step_sequences;
+  prometheus::Gauge& step_prompt_budget_tokens;
   prometheus::Histogram& queue_time_seconds;
   prometheus::Histogram& prefill_time_seconds;
   prometheus::Histogram& decode_time_seconds;

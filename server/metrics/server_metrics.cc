@@ -140,6 +140,10 @@ EngineMetrics MakeEngineMetrics(Registry& registry, const RequestMetrics& reques
                                   PowersOfTwo(8192)),
       .step_sequences = AddHistogram(registry, "sluice_step_sequences",
                                      "Sequences that a step serves.", PowersOfTwo(1024)),
+      .step_prompt_budget_tokens =
+          AddGauge(registry, "sluice_step_prompt_budget_tokens",
+                   "Prompt tokens that a step may have: fewer while others generate, so that "
+                   "they are not held up."),
       .queue_time_seconds =
           AddHistogram(registry, "sluice_queue_time_seconds",
                        "From the arrival of a request to its admission.", RequestSeconds()),

@@ -37,7 +37,8 @@ EngineCore::EngineCore(const EngineOptions& options)
       runner_(*options.runner),
       queue_(options.limits, clock_, *options.metrics),
       report_(*options.metrics),
-      blocks_(runner_.num_kv_blocks()) {
+      blocks_(runner_.num_kv_blocks()),
+      pacer_(limits_.max_step_slowdown, plan_limits_.max_step_tokens) {
   CHECK(limits_.max_waiting_requests >= 1 && limits_.max_context >= 1);
   CHECK(limits_.priority_ageing >= absl::ZeroDuration() &&
         limits_.priority_ageing < absl::InfiniteDuration());
@@ -126,12 +127,15 @@ void EngineCore::CheckDeadlines() {
 
 void EngineCore::MakePlan() {
   DescribeRunning();
+  LimitPrompts();
   DescribeWaiting();
   const SchedulerState state{.running = running_rows_,
                              .waiting = waiting_rows_,
                              .available_blocks = blocks_.num_available(),
                              .total_blocks = blocks_.num_blocks()};
-  plan_ = Plan(state, plan_limits_, std::move(plan_));
+  PlanLimits limits = plan_limits_;
+  limits.max_prompt_tokens = max_prompt_tokens_;
+  plan_ = Plan(state, limits, std::move(plan_));
   // The first of those that run, or else of those that wait, is always planned, as Submit took only
   // what fits into all blocks. So the engine may sleep exactly when it has no requests, and needs
   // no alarm for the deadlines of those that wait.
@@ -150,11 +154,22 @@ void EngineCore::DescribeRunning() {
   }
 }
 
+void EngineCore::LimitPrompts() {
+  const int num_streams =
+      static_cast<int>(std::count_if(running_rows_.begin(), running_rows_.end(),
+                                     [](const RunningSequence& row) { return row.is_stream(); }));
+  const bool has_prompts =
+      num_streams < static_cast<int>(running_rows_.size()) || !waiting_.empty();
+  const int budget = pacer_.PromptBudget(num_streams);
+  max_prompt_tokens_ = has_prompts && pacer_.MustMeasure(num_streams) ? 0 : budget;
+  report_.SetPromptBudget(std::min(budget, plan_limits_.max_step_tokens - num_streams));
+}
+
 // Stops where the plan must, so that not every prompt is looked up in every step.
 void EngineCore::DescribeWaiting() {
   int places_left = plan_limits_.max_running_sequences;
   for (const RunningSequence& row : running_rows_) places_left -= row.places;
-  int64_t tokens_left = plan_limits_.max_step_tokens;
+  int64_t tokens_left = max_prompt_tokens_;
   int blocks_left = blocks_.num_available();
   waiting_rows_.clear();
   for (const Sequence* sequence : waiting_) {
@@ -218,13 +233,17 @@ void EngineCore::Accept(absl::Span<const model::SequenceResult> results) {
   const absl::Time started_at = std::exchange(now_, clock_.Now());
   EngineReport::Step step;
   step.num_sequences = static_cast<int>(results.size());
-  int chunk_tokens = 0;
+  StepPacer::Step pace;
   for (size_t i = 0; i < results.size(); ++i) {
     const auto [index, num_tokens] = plan_.sequences[i];
     Sequence& sequence = *running_[index];
     const absl::Time last_token_at = sequence.last_token_at();
     step.num_tokens += num_tokens;
-    if (num_tokens > 1) chunk_tokens += num_tokens;
+    if (IsStream(plan_.sequences[i])) {
+      ++pace.num_streams;
+    } else {
+      pace.num_prompt_tokens += num_tokens;
+    }
     step.num_prompt_tokens +=
         static_cast<int>(sequence.Accept(num_tokens, results[i], blocks_, now_));
     if (results[i].token.has_value()) {
@@ -233,9 +252,25 @@ void EngineCore::Accept(absl::Span<const model::SequenceResult> results) {
     }
   }
   report_.AddStep(step, now_ - started_at);
-  if (step.num_tokens == plan_limits_.max_step_tokens && chunk_tokens > 0) {
-    queue_.NoteFullStep(chunk_tokens, now_ - started_at);
-  }
+  NoteTime(pace, now_ - started_at);
+}
+
+// Those that were admitted stand behind the rows, and nobody is where somebody was preempted.
+bool EngineCore::IsStream(const PlannedSequence& planned) const {
+  return static_cast<size_t>(planned.index) < running_rows_.size() &&
+         running_rows_[planned.index].is_stream();
+}
+
+// Steps that were full of prompts say how fast prompts get on, and so do those that they were left
+// aside in: there max_prompt_tokens_ is 0.
+void EngineCore::NoteTime(const StepPacer::Step& step, absl::Duration duration) {
+  const int room = std::min(max_prompt_tokens_, plan_limits_.max_step_tokens - step.num_streams);
+  const bool is_full =
+      step.num_prompt_tokens > 0 ? step.num_prompt_tokens >= room : max_prompt_tokens_ == 0;
+  if (is_full) queue_.NoteFullStep(step.num_prompt_tokens, duration);
+  pacer_.Observe({.num_streams = step.num_streams,
+                  .num_prompt_tokens = step.num_prompt_tokens,
+                  .seconds = absl::ToDoubleSeconds(duration)});
 }
 
 // Before Retire, as the sequence that computed the prompt may have ended already. There are places

@@ -19,6 +19,7 @@
 #include "scheduler/request.h"
 #include "scheduler/request_group.h"
 #include "scheduler/sequence.h"
+#include "scheduler/step_pacer.h"
 #include "scheduler/step_planner.h"
 #include "scheduler/token_stream.h"
 
@@ -59,12 +60,15 @@ class EngineCore {
   void CheckDeadlines();
   void MakePlan();
   void DescribeRunning();
+  void LimitPrompts();
   void DescribeWaiting();
   void Apply();
   void PreemptLast(int num_sequences);
   void AdmitFirst(int num_sequences);
   void Run();
   void Accept(absl::Span<const model::SequenceResult> results);
+  bool IsStream(const PlannedSequence& planned) const;
+  void NoteTime(const StepPacer::Step& step, absl::Duration duration);
   void ForkFinishedPrompts();
   void Publish();
   void Retire();
@@ -73,6 +77,7 @@ class EngineCore {
   void PublishLoad(absl::Span<const absl::string_view> ended_ids = {});
 
   const EngineLimits limits_;
+  // But for max_prompt_tokens, which is another in each step.
   const PlanLimits plan_limits_;
   const base::Clock& clock_;
   model::ModelRunner& runner_;
@@ -80,6 +85,7 @@ class EngineCore {
   AdmissionQueue queue_;
   EngineReport report_;
   BlockManager blocks_;
+  StepPacer pacer_;
   // The time of this step: of its beginning, and from the end of Run on of that.
   absl::Time now_;
   // The clock may be set back; ranks are not.
@@ -92,6 +98,7 @@ class EngineCore {
   std::vector<Sequence*> running_;
 
   // This step's; their memory is used again.
+  int max_prompt_tokens_ = 0;
   StepPlan plan_;
   std::vector<RunningSequence> running_rows_;
   std::vector<WaitingSequence> waiting_rows_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "absl/time/time.h"
 #include "base/clock.h"
@@ -23,6 +24,9 @@ struct EngineLimits {
   // Tokens of a step; long prompts are cut into several steps. The runner's own limit bounds it
   // too.
   int max_step_tokens = 512;
+  // How many times as long as without prompts a step that generates may take; above 1. Nullopt: no
+  // matter. See StepPacer.
+  std::optional<double> max_step_slowdown;
   // Prompt and answer together; at least 1.
   int64_t max_context = 0;
   // A waiting request rises by one priority in each such time; finite. See Rank.

@@ -38,6 +38,10 @@ void EngineReport::AddToken(const Sequence& sequence, absl::Time previous, absl:
   }
 }
 
+void EngineReport::SetPromptBudget(int num_tokens) {
+  metrics_.step_prompt_budget_tokens.Set(num_tokens);
+}
+
 void EngineReport::AddStep(const Step& step, absl::Duration duration) {
   metrics_.step_seconds.Observe(std::max(absl::ToDoubleSeconds(duration), 0.0));
   metrics_.step_tokens.Observe(step.num_tokens);

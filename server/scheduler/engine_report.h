@@ -35,6 +35,8 @@ class EngineReport {
   void AddPreemption();
   // `sequence` drew a token, its previous one at `previous`.
   void AddToken(const Sequence& sequence, absl::Time previous, absl::Time now);
+  // What the next step may have of prompts.
+  void SetPromptBudget(int num_tokens);
   void AddStep(const Step& step, absl::Duration duration);
   void AddExperts(const model::ExpertStepLoad& experts);
   // Whatever ended it: what ends at a stop string is cancelled.

@@ -11,12 +11,10 @@ constexpr int kEnough = 8;
 }  // namespace
 
 void PromptRate::NoteFullStep(int64_t num_tokens, absl::Duration duration) {
-  if (num_tokens <= 0) return;
-  const double seconds =
-      std::max(0.0, absl::ToDoubleSeconds(duration)) / static_cast<double>(num_tokens);
-  // The plain mean at first, so that nothing but what was measured counts.
+  // Plain means at first, so that nothing but what was measured counts.
   num_measured_ = std::min(num_measured_ + 1, kEnough);
-  seconds_per_token_ += (seconds - seconds_per_token_) / num_measured_;
+  tokens_ += (static_cast<double>(num_tokens) - tokens_) / num_measured_;
+  seconds_ += (std::max(0.0, absl::ToDoubleSeconds(duration)) - seconds_) / num_measured_;
 }
 
 void PromptRate::NoteAdmitted(int64_t num_tokens, int64_t num_cached) {
@@ -25,8 +23,8 @@ void PromptRate::NoteAdmitted(int64_t num_tokens, int64_t num_cached) {
 }
 
 std::optional<absl::Duration> PromptRate::TimeFor(int64_t num_tokens) const {
-  if (num_measured_ < kEnough) return std::nullopt;
-  return absl::Seconds(static_cast<double>(num_tokens) * (1 - share_cached_) * seconds_per_token_);
+  if (num_measured_ < kEnough || tokens_ <= 0) return std::nullopt;
+  return absl::Seconds(static_cast<double>(num_tokens) * (1 - share_cached_) * seconds_ / tokens_);
 }
 
 }  // namespace sluice::scheduler

@@ -9,11 +9,12 @@
 
 namespace sluice::scheduler {
 
-// Not thread-safe. Both means are exponential moving averages with the gain 1/8, as
+// Not thread-safe. All means are exponential moving averages with the gain 1/8, as
 // DepartureRate's.
 class PromptRate {
  public:
-  // A step computed so many prompt tokens, as many as its budget allowed.
+  // A step computed so many prompt tokens, as many as its budget allowed: none, if they were left
+  // aside.
   void NoteFullStep(int64_t num_tokens, absl::Duration duration);
 
   // A request was admitted; so many tokens of its prompt were in the cache.
@@ -25,7 +26,9 @@ class PromptRate {
 
  private:
   int num_measured_ = 0;
-  double seconds_per_token_ = 0;
+  // Of such a step, on average.
+  double tokens_ = 0;
+  double seconds_ = 0;
   double share_cached_ = 0;
 };
 

@@ -8,8 +8,6 @@
 namespace sluice::scheduler {
 namespace {
 
-bool IsStream(const RunningSequence& sequence) { return sequence.tokens_pending == 1; }
-
 // Blocks that it lacks for its next `num_tokens` tokens.
 int Lacks(const RunningSequence& sequence, int64_t num_tokens) {
   return std::max(0, NumBlocksFor(sequence.tokens_computed + num_tokens) - sequence.num_blocks);
@@ -29,16 +27,18 @@ class PlanBuilder {
     plan_.num_admitted = 0;
     plan_.sequences.clear();
     for (const RunningSequence& sequence : state.running) {
-      if (!IsStream(sequence)) continue;
+      if (!sequence.is_stream()) continue;
       --prompt_budget_;
       blocks_for_streams_ += Lacks(sequence, 1);
     }
+    const bool has_streams = prompt_budget_ < limits.max_step_tokens;
+    if (has_streams) prompt_budget_ = std::min(prompt_budget_, limits.max_prompt_tokens);
   }
 
   void ServeRunning() {
     for (int i = 0; i < num_kept_; ++i) {
       const RunningSequence& sequence = state_.running[i];
-      if (IsStream(sequence)) {
+      if (sequence.is_stream()) {
         if (!Secure(i)) return;
         const int blocks = Lacks(sequence, 1);
         blocks_for_streams_ -= blocks;
@@ -48,6 +48,13 @@ class PlanBuilder {
         HandOutPrompt(i);
       }
     }
+  }
+
+  // All that go on running are prompts that the limit for steps with streams held back.
+  void ServePromptsIfAlone() {
+    if (!plan_.sequences.empty()) return;
+    prompt_budget_ = limits_.max_step_tokens;
+    ServeRunning();
   }
 
   void AdmitWaiting() {
@@ -95,7 +102,7 @@ class PlanBuilder {
   void PreemptLast() {
     const RunningSequence& last = state_.running[--num_kept_];
     ++plan_.num_preempted;
-    if (IsStream(last)) blocks_for_streams_ -= Lacks(last, 1);
+    if (last.is_stream()) blocks_for_streams_ -= Lacks(last, 1);
     if (num_kept_ == 1) {
       // Blocks that only preempted sequences shared are available too.
       blocks_left_ = state_.total_blocks - state_.running[0].num_blocks - blocks_handed_out_;
@@ -132,7 +139,7 @@ class PlanBuilder {
   int blocks_handed_out_ = 0;
   // That the running streams not served yet lack.
   int blocks_for_streams_ = 0;
-  // What the streams leave of the budget.
+  // What the streams leave of the budget, and its limit, for the others.
   int prompt_budget_;
 };
 
@@ -141,6 +148,7 @@ class PlanBuilder {
 StepPlan Plan(const SchedulerState& state, const PlanLimits& limits, StepPlan storage) {
   PlanBuilder plan(state, limits, std::move(storage));
   plan.ServeRunning();
+  plan.ServePromptsIfAlone();
   plan.AdmitWaiting();
   return std::move(plan).Finish();
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -22,6 +23,9 @@ struct RunningSequence {
   // Of PlanLimits::max_running_sequences: its own, and those kept for choices that will share its
   // prompt.
   int places = 1;
+
+  // It generates: only its last token has to be computed.
+  bool is_stream() const { return tokens_pending == 1; }
 };
 
 // A sequence that waits. It is admitted with what of it is cached.
@@ -45,6 +49,8 @@ struct SchedulerState {
 struct PlanLimits {
   int max_step_tokens = 0;
   int max_running_sequences = 0;
+  // Of the tokens of a step with streams, those that are of no stream. At least 0.
+  int max_prompt_tokens = std::numeric_limits<int>::max();
 };
 
 struct PlannedSequence {
@@ -70,15 +76,16 @@ struct StepPlan {
 //   1. Each running sequence with one token pending gets it, so that a long prompt never holds up
 //      the streams of others. If there is no block for it, the last running sequences are
 //      preempted, itself if it is the last.
-//   2. What of the budget is left goes to the others that run, in order of rank, each as much as it
-//      can take and the blocks that those of 1 leave allow. A block for the first of its tokens is
-//      had as in 1.
+//   2. What of the budget is left, max_prompt_tokens at most, goes to the others that run, in order
+//      of rank, each as much as it can take and the blocks that those of 1 leave allow. A block for
+//      the first of its tokens is had as in 1.
 //   3. Then waiting sequences are admitted, in order of rank, while there are budget, places and
 //      blocks: for all that it has pending, beside what the running ones have pending and one block
 //      more for each of these. The first that does not fit ends the admission, so that smaller ones
 //      behind it do not starve it.
 // A plan for any sequence at all runs some: the first running sequence can have the blocks of all
-// others, and when none runs, all blocks are available to the first that waits.
+// others, and when none runs, all blocks are available to the first that waits. Should all streams
+// have given way to prompts, then these are what runs, whatever max_prompt_tokens is.
 //
 // Whatever is pending is treated alike: a sequence whose tokens are to be computed anew (it was
 // preempted) is no different from a prompt.

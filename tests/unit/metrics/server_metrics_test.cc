@@ -97,6 +97,7 @@ TEST(ServerMetricsTest, HasEveryFamilyUnderItsName) {
       {"step_seconds", "histogram"},
       {"step_tokens", "histogram"},
       {"step_sequences", "histogram"},
+      {"step_prompt_budget_tokens", "gauge"},
       {"kv_cache_usage_ratio", "gauge"},
       {"kv_blocks", "gauge"},
       {"model_load_seconds", "gauge"},

@@ -15,29 +15,6 @@ namespace sluice::scheduler {
 namespace {
 
 using testing::FakeLogprob;
-using testing::FakeNextToken;
-
-// An engine that counts the tokens it computes.
-struct CountingEngine : TestEngine {
-  explicit CountingEngine(EngineLimits limits = {.max_context = 1000}, int num_kv_blocks = 64)
-      : TestEngine({.limits = limits,
-                    .runner = {.num_kv_blocks = num_kv_blocks,
-                               .next_token = FakeNextToken,
-                               .on_run = [this](absl::Span<const model::SequenceStep> batch) {
-                                 for (const auto& step : batch) computed += step.tokens.size();
-                               }}}) {}
-
-  // Runs a request alone, to its end; returns the number of tokens computed for it.
-  size_t RunAlone(Request request, Reader& reader) {
-    const size_t before = computed;
-    Submit(std::move(request), reader);
-    Steps(100);
-    ExpectIdle();
-    return computed - before;
-  }
-
-  size_t computed = 0;
-};
 
 Request WithTokens(absl::string_view id, int prompt_tokens, int max_tokens, TokenId first = 0) {
   Request request = MakeRequest(id, prompt_tokens, max_tokens);
@@ -259,6 +236,43 @@ TEST(PreemptionTest, TheYoungestOfTheLowestPriorityGivesWay) {
     }
     engine.Steps(200);
     for (Reader& reader : readers) EXPECT_EQ(reader.events().size(), 46u);
+    engine.ExpectIdle();
+  }
+}
+
+TEST(PreemptionTest, OnlyAsManyAsNeededGiveWay) {
+  // Three prompts of one block each. The second and the third get their second block in steps 6 and
+  // 7, the first needs one in step 15, when the others have room for all that they will generate.
+  struct Row {
+    std::string claim;
+    int num_kv_blocks;
+    int64_t preemptions;
+  };
+  const Row table[] = {
+      {"one more block: nobody", 6, 0},
+      {"no more blocks: the last, and not the one before it", 5, 1},
+  };
+  for (const Row& row : table) {
+    SCOPED_TRACE(row.claim);
+    CountingEngine engine({.max_context = 80}, row.num_kv_blocks);
+    std::vector<Reader> readers(3);
+    const int prompt_tokens[] = {3, 12, 11};
+    for (int i = 0; i < 3; ++i) {
+      Request request = WithTokens(absl::StrCat(i), prompt_tokens[i], 18, 100 * i);
+      request.bypass_prefix_cache = true;
+      engine.Submit(std::move(request), readers[i]);
+    }
+    engine.Steps(14);
+    EXPECT_EQ(engine.core.Load().running_requests, 3);
+    EXPECT_EQ(engine.core.Load().preemptions, 0);
+    engine.Steps(1);
+    EXPECT_EQ(engine.core.Load().preemptions, row.preemptions);
+    EXPECT_EQ(engine.core.Load().running_requests, 3 - row.preemptions);
+    EXPECT_EQ(readers[0].events().size(), 1u + 15);
+    EXPECT_EQ(readers[1].events().size(), 1u + 15);
+    engine.Steps(100);
+    EXPECT_EQ(engine.core.Load().preemptions, row.preemptions);
+    for (Reader& reader : readers) EXPECT_EQ(reader.events().size(), 1u + 18 + 1);
     engine.ExpectIdle();
   }
 }

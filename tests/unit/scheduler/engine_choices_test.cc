@@ -15,17 +15,6 @@ namespace {
 
 using ::testing::Each;
 
-struct CountingEngine : TestEngine {
-  explicit CountingEngine(EngineLimits limits = {.max_context = 1000}, int num_kv_blocks = 64)
-      : TestEngine({.limits = limits,
-                    .runner = {.num_kv_blocks = num_kv_blocks,
-                               .next_token = testing::FakeNextToken,
-                               .on_run = [this](absl::Span<const model::SequenceStep> batch) {
-                                 for (const auto& step : batch) computed += step.tokens.size();
-                               }}}) {}
-  size_t computed = 0;
-};
-
 Request ForChoices(int num_choices, int prompt_tokens, int max_tokens) {
   Request request = MakeRequest("a", prompt_tokens, max_tokens);
   for (int i = 0; i < prompt_tokens; ++i) request.prompt[i] = 10 + i;

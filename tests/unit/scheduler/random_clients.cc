@@ -56,6 +56,7 @@ RandomClients::RandomClients(const Setup& setup, std::function<int(int)> below)
                           .max_waiting_tokens = setup.max_waiting_tokens,
                           .max_running_requests = setup.max_running_requests,
                           .max_step_tokens = setup.max_step_tokens,
+                          .max_step_slowdown = setup.max_step_slowdown,
                           .max_context = 96,
                           .priority_ageing = kAgeing},
                .runner = {.num_kv_blocks = setup.num_kv_blocks,
@@ -255,10 +256,15 @@ void RandomClients::CheckProgress() {
   }
 }
 
-int64_t RandomClients::StepsAlone(const Client& client) {
-  constexpr int64_t kLongest = kMaxPrompt + kMaxAnswer;
+// Where prompts are held to a budget, one step in five at most leaves them aside, so all of it may
+// take a quarter more.
+int64_t RandomClients::StepsAlone(const Client& client) const {
+  const auto steps_for = [&](int64_t num_tokens) {
+    return setup_.max_step_slowdown.has_value() ? num_tokens + num_tokens / 4 + 1 : num_tokens;
+  };
   const int64_t length = static_cast<int64_t>(client.prompt.size()) + client.max_tokens;
-  return static_cast<int64_t>(client.choices.size()) * (length + kLongest);
+  return static_cast<int64_t>(client.choices.size()) *
+         (steps_for(length) + steps_for(kMaxPrompt + kMaxAnswer));
 }
 
 void RandomClients::Read(Client& client) {
@@ -324,12 +330,21 @@ void RandomClients::On(Client& client, const FailedEvent& event) {
 // table leads to blocks with other contents.
 void RandomClients::CheckBatch(absl::Span<const model::SequenceStep> batch) {
   int64_t num_tokens = 0;
+  int64_t num_streams = 0;
   std::set<model::BlockId> blocks;
   for (const model::SequenceStep& step : batch) {
     num_tokens += static_cast<int64_t>(step.tokens.size());
+    if (step.tokens.size() == 1 && step.sampling != nullptr) ++num_streams;
     blocks.insert(step.block_table.begin(), step.block_table.end());
   }
   EXPECT_LE(num_tokens, setup_.max_step_tokens);
+  if (num_streams > 0) {
+    EXPECT_LE(static_cast<double>(num_tokens - num_streams),
+              engine_.metrics.engine().step_prompt_budget_tokens.Value());
+  }
+  if (setup_.max_step_slowdown.has_value()) {
+    engine_.clock.Advance(absl::Milliseconds(Below(3) * (num_tokens - num_streams)));
+  }
   EXPECT_LE(batch.size(), static_cast<size_t>(setup_.max_running_requests));
   EXPECT_LE(blocks.size(), static_cast<size_t>(engine_.core.Load().used_kv_blocks()));
 }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,8 @@ class RandomClients {
     int max_running_requests = 16;
     int max_step_tokens = 64;
     int num_kv_blocks = 100;  // at least 6, for the longest request
+    // With one, steps take random times.
+    std::optional<double> max_step_slowdown;
   };
 
   // `below(n)` chooses one of 0 ... n - 1; n is at most 256.
@@ -90,7 +93,7 @@ class RandomClients {
   void CheckLoad();
   void DropEnded();
   Client* PickClient();
-  static int64_t StepsAlone(const Client& client);
+  int64_t StepsAlone(const Client& client) const;
 
   const Setup setup_;
   const std::function<int(int)> below_;

@@ -30,6 +30,16 @@ TEST(SchedulerPropertyTest, HoldsForRandomClients) {
        5,
        {.max_waiting_requests = 4, .max_running_requests = 1, .max_step_tokens = 7},
        false},
+      {"prompts are held to a budget",
+       6,
+       {.max_running_requests = 8, .num_kv_blocks = 30, .max_step_slowdown = 1.5},
+       false},
+      {"prompts are held to a budget, and blocks are short",
+       7,
+       {.num_kv_blocks = 8, .max_step_slowdown = 3}},
+      {"prompts are held to a budget that is short itself",
+       8,
+       {.max_step_tokens = 17, .num_kv_blocks = 12, .max_step_slowdown = 1.2}},
   };
   for (const Row& row : table) {
     SCOPED_TRACE(absl::StrCat(row.claim, ", seed ", row.seed));

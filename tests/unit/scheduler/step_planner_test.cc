@@ -3,8 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <random>
 #include <string>
 #include <vector>
+
+#include "scheduler/block_table.h"
 
 namespace sluice::scheduler {
 
@@ -252,6 +256,151 @@ TEST(StepPlannerTest, PreemptsTheLastWhenBlocksRunOut) {
        1,
        {0, 0, {{0, 7}, {2, 1}}}},
   });
+}
+
+TEST(StepPlannerTest, HoldsPromptsToTheirLimitBesideStreams) {
+  const auto limits = [](int max_prompt_tokens) {
+    return PlanLimits{
+        .max_step_tokens = 8, .max_running_sequences = 4, .max_prompt_tokens = max_prompt_tokens};
+  };
+  ExpectPlans({
+      {"a prompt gets no more",
+       {Prompt(100), kStream, kStream},
+       {},
+       99,
+       {0, 0, {{0, 3}, {1, 1}, {2, 1}}},
+       1000,
+       limits(3)},
+      {"prompts share it in order of rank",
+       {Prompt(2), Prompt(9), kStream},
+       {},
+       99,
+       {0, 0, {{0, 2}, {1, 1}, {2, 1}}},
+       1000,
+       limits(3)},
+      {"and newcomers get what they leave",
+       {kStream, Prompt(1), Prompt(2)},
+       {Waiting(9)},
+       99,
+       {0, 1, {{0, 1}, {1, 1}, {2, 2}, {3, 1}}},
+       1000,
+       limits(3)},
+      {"or nothing",
+       {kStream, Prompt(3)},
+       {Waiting(1)},
+       99,
+       {0, 0, {{0, 1}, {1, 3}}},
+       1000,
+       limits(3)},
+      {"it does not hold without streams",
+       {Prompt(2)},
+       {Waiting(100)},
+       99,
+       {0, 1, {{0, 2}, {1, 6}}},
+       1000,
+       limits(3)},
+      {"the step's own limit holds as well",
+       {Prompt(100), kStream, kStream},
+       {},
+       99,
+       {0, 0, {{0, 6}, {1, 1}, {2, 1}}},
+       1000,
+       limits(7)},
+      {"without any, prompts keep their blocks and wait",
+       {Prompt(100, 2), kStream},
+       {Waiting(1)},
+       0,
+       {0, 0, {{1, 1}}},
+       1000,
+       limits(0)},
+      {"unless that leaves nobody: then they have the step",
+       {Prompt(100, 2), FullStream(2, 2)},
+       {},
+       0,
+       {1, 0, {{0, 8}}},
+       1000,
+       limits(0)},
+      {"several of them",
+       {Prompt(5, 2), Prompt(5, 2), FullStream(2, 2)},
+       {},
+       0,
+       {1, 0, {{0, 5}, {1, 3}}},
+       1000,
+       limits(0)},
+  });
+}
+
+// Whatever the state is: limits hold, each sequence of the plan has something to do, blocks that
+// are handed out are there, and something runs.
+TEST(StepPlannerTest, NeverExceedsItsLimits) {
+  std::mt19937 random(7);
+  const auto below = [&](int n) { return static_cast<int>(random() % n); };
+  int num_held = 0;
+  for (int round = 0; round < 50'000; ++round) {
+    PlanLimits limits;
+    limits.max_running_sequences = 1 + below(6);
+    limits.max_step_tokens = limits.max_running_sequences + below(70);
+    if (below(4) > 0) limits.max_prompt_tokens = below(4) * below(20);
+    std::vector<RunningSequence> running(below(limits.max_running_sequences + 1));
+    std::vector<WaitingSequence> waiting(below(4));
+    SchedulerState state;
+    state.available_blocks = 1 + below(3) * below(5);
+    state.total_blocks = state.available_blocks;
+    for (RunningSequence& sequence : running) {
+      sequence.tokens_computed = below(60);
+      sequence.num_blocks = NumBlocksFor(sequence.tokens_computed);
+      sequence.blocks_unshared = sequence.num_blocks;
+      sequence.tokens_pending = below(2) == 0 ? 1 : 1 + below(60);
+      state.total_blocks += sequence.num_blocks;
+    }
+    for (RunningSequence& sequence : running) {
+      const int64_t room = int64_t{state.total_blocks} * 16 - sequence.tokens_computed;
+      sequence.tokens_pending = std::min<int64_t>(sequence.tokens_pending, room);
+    }
+    for (WaitingSequence& sequence : waiting) sequence.tokens_pending = 1 + below(60);
+    state.running = running;
+    state.waiting = waiting;
+    const StepPlan plan = Plan(state, limits);
+
+    const int num_kept = static_cast<int>(running.size()) - plan.num_preempted;
+    int blocks_left = state.available_blocks;
+    for (size_t i = num_kept; i < running.size(); ++i) blocks_left += running[i].num_blocks;
+    int num_tokens = 0;
+    int num_prompt_tokens = 0;
+    int num_streams = 0;
+    int last_index = -1;
+    for (const auto& [index, tokens] : plan.sequences) {
+      ASSERT_GT(index, last_index);
+      last_index = index;
+      const bool is_running = index < static_cast<int>(running.size());
+      ASSERT_TRUE(is_running ? index < num_kept
+                             : index < static_cast<int>(running.size()) + plan.num_admitted);
+      const RunningSequence sequence =
+          is_running
+              ? running[index]
+              : RunningSequence{.tokens_pending = waiting[index - running.size()].tokens_pending};
+      ASSERT_GE(tokens, 1);
+      ASSERT_LE(tokens, sequence.tokens_pending);
+      blocks_left -=
+          std::max(0, NumBlocksFor(sequence.tokens_computed + tokens) - sequence.num_blocks);
+      num_tokens += tokens;
+      if (is_running && sequence.is_stream()) {
+        ++num_streams;
+      } else {
+        num_prompt_tokens += tokens;
+      }
+    }
+    ASSERT_GE(blocks_left, 0) << "in round " << round;
+    ASSERT_LE(num_tokens, limits.max_step_tokens);
+    if (num_streams > 0) {
+      ASSERT_LE(num_prompt_tokens, limits.max_prompt_tokens) << "in round " << round;
+      num_held += num_prompt_tokens == limits.max_prompt_tokens;
+    }
+    ASSERT_LE(num_kept + plan.num_admitted, limits.max_running_sequences);
+    ASSERT_TRUE(plan.num_preempted == 0 || plan.num_admitted == 0);
+    ASSERT_TRUE(running.empty() || !plan.sequences.empty()) << "in round " << round;
+  }
+  EXPECT_GT(num_held, 5'000);
 }
 
 TEST(StepPlannerTest, UsesTheMemoryOfAnOldPlanAndNothingElseOfIt) {

@@ -97,6 +97,21 @@ void TestEngine::ExpectIdle() const {
   EXPECT_EQ(load.free_kv_blocks + load.cached_kv_blocks, load.total_kv_blocks);
 }
 
+CountingEngine::CountingEngine(EngineLimits limits, int num_kv_blocks)
+    : TestEngine({.limits = limits,
+                  .runner = {.num_kv_blocks = num_kv_blocks,
+                             .on_run = [this](absl::Span<const model::SequenceStep> batch) {
+                               for (const auto& step : batch) computed += step.tokens.size();
+                             }}}) {}
+
+size_t CountingEngine::RunAlone(Request request, Reader& reader) {
+  const size_t before = computed;
+  Submit(std::move(request), reader);
+  Steps(100);
+  ExpectIdle();
+  return computed - before;
+}
+
 Request MakeRequest(absl::string_view id, int prompt_tokens, int max_tokens) {
   Request request;
   request.id = std::string(id);

@@ -79,6 +79,16 @@ struct TestEngine {
   EngineCore core;
 };
 
+// One that counts the tokens it computes.
+struct CountingEngine : TestEngine {
+  explicit CountingEngine(EngineLimits limits = {.max_context = 1000}, int num_kv_blocks = 64);
+
+  // Runs a request alone, to its end; returns the number of tokens computed for it.
+  size_t RunAlone(Request request, Reader& reader);
+
+  size_t computed = 0;
+};
+
 // A request of `prompt_tokens` times token 1.
 Request MakeRequest(absl::string_view id, int prompt_tokens, int max_tokens);
 
