@@ -9,6 +9,11 @@ bool ActiveCalls::Overfull() {
   return active_ > max_calls_;
 }
 
+bool ActiveCalls::TooManyStreams() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return streams_ > max_calls_;
+}
+
 int ActiveCalls::WaitUntilNone(absl::Duration timeout) {
   // Longer ones overflow when they are added to the time.
   const auto bounded = absl::ToChronoMilliseconds(std::min(timeout, absl::Hours(24 * 365)));
@@ -22,6 +27,11 @@ void ActiveCalls::Add(int change) {
   std::lock_guard<std::mutex> lock(mutex_);
   active_ += change;
   if (active_ == 0) changed_.notify_all();
+}
+
+void ActiveCalls::AddStream(int change) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  streams_ += change;
 }
 
 }  // namespace sluice::api

@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "absl/algorithm/container.h"
+#include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
 #include "api/detokenizing.h"
 #include "base/check.h"
@@ -24,11 +25,13 @@ size_t WholeCharacters(absl::string_view text, size_t max) {
 }  // namespace
 
 Answer::Answer(const tokenizer::Tokenizer& tokenizer, Options options)
-    : tokenizer_(tokenizer), options_(std::move(options)) {
+    : tokenizer_(tokenizer),
+      options_(std::move(options)),
+      echoes_open_text_(absl::EndsWith(options_.echo, options_.context.open_text)) {
   choices_.reserve(options_.num_choices);
   for (int i = 0; i < options_.num_choices; ++i) {
     choices_.push_back({.detokenizer = tokenizer::IncrementalDetokenizer(
-                            tokenizer, {options_.skip_special_tokens}),
+                            tokenizer, {options_.skip_special_tokens}, options_.context),
                         .matcher = StopMatcher(options_.stop_strings, options_.include_stop)});
   }
 }
@@ -132,16 +135,24 @@ v1::Delta& Answer::OpenDelta(Choice& choice, Messages& messages) const {
 
 void Answer::Begin(Choice& choice, Messages& messages) const {
   if (std::exchange(choice.begun, true)) return;
-  for (absl::string_view rest = options_.echo; !rest.empty();) {
-    const size_t size = WholeCharacters(rest, kMaxEchoBytes);
-    OpenDelta(choice, messages).mutable_text()->append(rest.data(), size);
-    rest.remove_prefix(size);
+  absl::string_view echo = options_.echo;
+  if (echoes_open_text_) echo.remove_suffix(options_.context.open_text.size());
+  AddEcho(choice, echo, messages);
+}
+
+void Answer::AddEcho(Choice& choice, absl::string_view text, Messages& messages) const {
+  while (!text.empty()) {
+    const size_t size = WholeCharacters(text, kMaxEchoBytes);
+    OpenDelta(choice, messages).mutable_text()->append(text.data(), size);
+    text.remove_prefix(size);
     // A part that was cut at a character's end may leave some bytes free.
-    if (!rest.empty()) choice.open_delta.reset();
+    if (!text.empty()) choice.open_delta.reset();
   }
 }
 
 void Answer::AddText(Choice& choice, const std::string& text, Messages& messages) {
+  const std::string open_text = choice.detokenizer.TakeOpenText();
+  if (echoes_open_text_) AddEcho(choice, open_text, messages);
   const bool may_end = choice.generated_tokens > options_.min_tokens;
   StopMatcher::Result result = choice.matcher.Append(text, may_end);
   if (!result.text.empty()) OpenDelta(choice, messages).mutable_text()->append(result.text);

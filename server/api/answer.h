@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "api/stop_matcher.h"
 #include "base/token.h"
 #include "scheduler/token_stream.h"
@@ -37,11 +38,13 @@ class Answer {
     int min_tokens = 0;
     // Whether what ended a choice stays in its text.
     bool include_stop = false;
-    // What the text of each choice begins with.
+    // What the text of each choice takes from the prompt.
+    tokenizer::DecodeContext context;
+    // What the text of each choice begins with: the prompt's.
     std::string echo;
   };
 
-  // `tokenizer` must outlive this.
+  // `tokenizer` must outlive this. Stop strings are not looked for in the prompt's text.
   Answer(const tokenizer::Tokenizer& tokenizer, Options options);
 
   // The messages that `events` make: of each choice in order, and nothing after its end.
@@ -92,6 +95,8 @@ class Answer {
   v1::Delta& OpenDelta(Choice& choice, Messages& messages) const;
   // Puts the echo in front of everything else.
   void Begin(Choice& choice, Messages& messages) const;
+  // Adds text of the prompt.
+  void AddEcho(Choice& choice, absl::string_view text, Messages& messages) const;
   // Puts text through the stop matcher and into the delta; finishes the choice if a stop string
   // completes.
   void AddText(Choice& choice, const std::string& text, Messages& messages);
@@ -101,6 +106,9 @@ class Answer {
 
   const tokenizer::Tokenizer& tokenizer_;
   const Options options_;
+  // If Options::echo ends with the prompt's open text, then that is left out of it at first: the
+  // answer's tokens decide what becomes of it.
+  const bool echoes_open_text_;
   std::vector<Choice> choices_;
   int num_finished_ = 0;
   int cached_prompt_tokens_ = 0;

@@ -5,23 +5,16 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
-#include <memory>
-#include <optional>
 #include <string>
 
-#include "api/api_context.h"
 #include "api/kserve_request.h"
-#include "api/live_request.h"
-#include "base/mutex.h"
+#include "api/request_call.h"
 
 namespace sluice::api {
 
-// Driven as GenerateReactor is: by Begin, the engine and gRPC, through Advance.
-class KserveInferReactor final : public grpc::ServerUnaryReactor,
-                                 public std::enable_shared_from_this<KserveInferReactor> {
+class KserveInferReactor final : public RequestCall<grpc::ServerUnaryReactor> {
  public:
-  // Takes on a call. The reactor belongs to gRPC until OnDone, and beyond that to whoever is still
-  // calling it.
+  // Takes on a call.
   static grpc::ServerUnaryReactor* Start(ApiContext& api, grpc::CallbackServerContext& context,
                                          const grpc::ByteBuffer& request,
                                          grpc::ByteBuffer& response);
@@ -30,34 +23,16 @@ class KserveInferReactor final : public grpc::ServerUnaryReactor,
   KserveInferReactor(ApiContext& api, grpc::CallbackServerContext& context,
                      grpc::ByteBuffer& response);
 
-  void OnCancel() override;
-  void OnDone() override;
+  absl::StatusOr<v1::GenerateRequest> ParseRequest(const grpc::ByteBuffer& bytes) override;
+  absl::Status Reword(absl::Status status) const override;
+  Move Decide() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Do(Move move, grpc::Status status) override;
 
-  void Begin(const grpc::ByteBuffer& bytes);
-  // Takes over a request that was submitted or refused.
-  void Continue(std::unique_ptr<LiveRequest> request, KserveReply reply);
-  bool IsCancelled();
-  void Advance();
-  // Reads what there is; whether the call is to be finished now.
-  bool Decide() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-
-  ApiContext& api_;
-  // Both are valid until Finish.
-  grpc::CallbackServerContext& context_;
+  // Valid until Finish.
   grpc::ByteBuffer& response_;
-  ArrivedCall call_;
-  std::optional<ActiveCalls::Ticket> ticket_;
-  // Keeps this alive for gRPC.
-  std::shared_ptr<KserveInferReactor> self_;
-
-  base::Mutex mutex_;
-  // Null until it was submitted or refused. Nothing happens before.
-  std::unique_ptr<LiveRequest> request_ ABSL_GUARDED_BY(mutex_);
-  KserveReply reply_ ABSL_GUARDED_BY(mutex_);
+  // Constant once the request is there.
+  KserveReply reply_;
   std::string text_ ABSL_GUARDED_BY(mutex_);
-  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
-  // Finish was called.
-  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace sluice::api

@@ -4,6 +4,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "api/kserve_sampling.h"
 #include "api/kserve_tensors.h"
@@ -51,7 +52,7 @@ absl::Status CheckOutputs(const inference::ModelInferRequest& wire) {
 KserveReply ReplyTo(const inference::ModelInferRequest& wire) {
   KserveReply reply;
   if (wire.id().size() <= kMaxKserveIdBytes) reply.id = wire.id();
-  reply.model_name = wire.model_name();
+  if (wire.model_name().size() <= kMaxKserveModelNameBytes) reply.model_name = wire.model_name();
   return reply;
 }
 
@@ -77,17 +78,37 @@ absl::StatusOr<KserveRequest> ParseKserve(const inference::ModelInferRequest& wi
   parsed.reply.shape = std::move(inputs.shape);
   parsed.reply.raw = inputs.raw;
   parsed.reply.stream = inputs.stream;
-  if (!inputs.stream && !inputs.exclude_input.value_or(false)) parsed.reply.prefix = inputs.text;
-
   // Ids of KServe clients need not be unique, so the request gets one of its own.
   parsed.request.set_model(wire.model_name());
+  parsed.reply.sampling_tensor = inputs.sampling_parameters.has_value();
   if (inputs.sampling_parameters) {
     RETURN_IF_ERROR(ReadSamplingTensor(*inputs.sampling_parameters, parsed.request));
   } else {
     RETURN_IF_ERROR(ReadSamplingParameters(wire.parameters(), parsed.request));
   }
   parsed.request.set_text(std::move(inputs.text));
+  if (!inputs.stream && !inputs.exclude_input.value_or(false)) {
+    parsed.request.mutable_response()->set_echo(true);
+  }
   return parsed;
+}
+
+absl::Status InKserveTerms(const KserveReply& reply, absl::Status status) {
+  if (!absl::IsInvalidArgument(status) && !absl::IsNotFound(status)) return status;
+  const std::pair<absl::string_view, absl::string_view> parts =
+      absl::StrSplit(status.message(), absl::MaxSplits(": ", 1));
+  const auto [field, description] = parts;
+  std::string name;
+  if (field == "text" || field == "prompt") {
+    name = kTextInput;
+  } else if (field == "model") {
+    name = "model_name";
+  } else {
+    name = SamplingParameterOf(field, reply.sampling_tensor);
+  }
+  if (name.empty()) return status;
+  if (absl::IsInvalidArgument(status)) return FieldError(name, description);
+  return absl::NotFoundError(absl::StrCat(name, ": ", description));
 }
 
 absl::Status CheckModelVersion(absl::string_view field, absl::string_view version) {

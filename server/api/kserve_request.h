@@ -17,12 +17,16 @@ namespace sluice::api {
 // The one version of the model.
 inline constexpr char kModelVersion[] = "1";
 inline constexpr size_t kMaxKserveIdBytes = 128;
+// Of what a response repeats; no model that is served has a longer name.
+inline constexpr size_t kMaxKserveModelNameBytes = 256;
 
 // In which form the client wants its answer.
 struct KserveReply {
-  // Empty if the request's was too long.
+  // Both are empty if the request's was too long.
   std::string id;
   std::string model_name;
+  // Where the sampling parameters came from: the tensor, or else the request's own.
+  bool sampling_tensor = true;
   std::vector<int64_t> shape{1};
   // raw_output_contents or contents.
   bool raw = false;
@@ -30,8 +34,6 @@ struct KserveReply {
   bool stream = false;
   // Whether a stream ends with a response without outputs.
   bool empty_final = false;
-  // What the text begins with: the prompt, if it is wanted.
-  std::string prefix;
 };
 
 struct KserveRequest {
@@ -46,6 +48,9 @@ KserveReply ReplyTo(const inference::ModelInferRequest& wire);
 // the tensor; NOT_FOUND if it is another version's.
 absl::StatusOr<KserveRequest> ParseKserve(const inference::ModelInferRequest& wire,
                                           bool may_stream);
+
+// Why the GenerateRequest was refused, with tensors and parameters in place of its fields.
+absl::Status InKserveTerms(const KserveReply& reply, absl::Status status);
 
 // OK if `version` is that of the model or empty, NOT_FOUND otherwise; `field` names it.
 absl::Status CheckModelVersion(absl::string_view field, absl::string_view version);

@@ -17,6 +17,7 @@
 #include "api/status_mapping.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "tokenizer/json_depth.h"
 
 namespace sluice::api {
 namespace {
@@ -238,12 +239,26 @@ absl::Status ReadSamplingTensor(absl::string_view text, v1::GenerateRequest& req
     return FieldError(kTensor, absl::StrCat("has ", text.size(), " bytes; at most ",
                                             kMaxSamplingParametersBytes, " are allowed"));
   }
+  if (!tokenizer::IsWithinJsonDepth(text)) {
+    return FieldError(kTensor,
+                      absl::StrCat("is nested more than ", tokenizer::kMaxJsonDepth, " deep"));
+  }
   const json object = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (!object.is_object()) return TypeError(kTensor, "a JSON object");
   for (const auto& [key, value] : object.items()) {
     RETURN_IF_ERROR(ReadKey(key, value, kTensor, request));
   }
   return absl::OkStatus();
+}
+
+std::string SamplingParameterOf(absl::string_view field, bool of_tensor) {
+  const absl::string_view option = field.substr(0, field.find('['));
+  for (const Key& key : kKeys) {
+    if (option != absl::StrCat(key.group, ".", key.field) && option != key.field) continue;
+    return absl::StrCat(of_tensor ? kTensor : kParameters, ".", key.key,
+                        field.substr(option.size()));
+  }
+  return "";
 }
 
 absl::Status ReadSamplingParameters(

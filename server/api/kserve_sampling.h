@@ -1,6 +1,8 @@
 // The sampling parameters of KServe clients, a JSON object, as options of a GenerateRequest.
 #pragma once
 
+#include <string>
+
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "inference/grpc_predict_v2.pb.h"
@@ -23,5 +25,10 @@ absl::Status ReadSamplingTensor(absl::string_view text, v1::GenerateRequest& req
 absl::Status ReadSamplingParameters(
     const google::protobuf::Map<std::string, inference::InferParameter>& parameters,
     v1::GenerateRequest& request);
+
+// What sets the option `field` of a GenerateRequest, such as "sampling.top_k" or
+// "stopping.stop_strings[2]", or "max_tokens" as the engine calls it: "sampling_parameters.top_k"
+// of the tensor, otherwise "parameters.top_k". Empty if nothing does.
+std::string SamplingParameterOf(absl::string_view field, bool of_tensor);
 
 }  // namespace sluice::api

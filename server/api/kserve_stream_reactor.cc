@@ -15,17 +15,21 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* KserveStreamReactor
     ApiContext& api, grpc::CallbackServerContext& context) {
   std::shared_ptr<KserveStreamReactor> reactor(new KserveStreamReactor(api, context));
   reactor->self_ = reactor;
-  if (const absl::Status& admission = reactor->call_.admission(); admission.ok()) {
-    reactor->StartRead(&reactor->incoming_);
-  } else {
+  if (const absl::Status& admission = reactor->call_.admission(); !admission.ok()) {
     reactor->Refuse(admission, context);
+  } else if (api.active_calls.TooManyStreams()) {
+    api.metrics.admission_rejections_total(metrics::RejectionReason::kTooManyCalls).Increment();
+    reactor->Refuse(TooManyStreams(), context);
+  } else {
+    reactor->StartRead(&reactor->incoming_);
   }
   return reactor.get();
 }
 
 KserveStreamReactor::KserveStreamReactor(ApiContext& api, grpc::CallbackServerContext& context)
     : api_(api),
-      call_(api, metrics::Method::kModelStreamInfer, context, ArrivedCall::Places::kOfRequests) {}
+      call_(api, metrics::Method::kModelStreamInfer, context, ArrivedCall::Places::kOfRequests),
+      ticket_(std::in_place, api.active_calls) {}
 
 void KserveStreamReactor::Refuse(const absl::Status& status, grpc::CallbackServerContext& context) {
   {
@@ -92,6 +96,8 @@ void KserveStreamReactor::Begin(const std::shared_ptr<Open>& open, const grpc::B
     request->Submit(parse, [weak = weak_from_this()] {
       if (const auto self = weak.lock()) self->OnReadable();
     });
+    request->RewordRefusal(
+        [&reply](absl::Status status) { return InKserveTerms(reply, std::move(status)); });
   }
   Continue(*open, std::move(request), std::move(reply));
 }
@@ -101,7 +107,6 @@ void KserveStreamReactor::Continue(Open& open, std::unique_ptr<LiveRequest> requ
   base::MutexLock lock(mutex_);
   open.request = std::move(request);
   open.reply = std::move(reply);
-  open.text = std::move(open.reply.prefix);
 }
 
 void KserveStreamReactor::OnReadable() {
@@ -132,6 +137,7 @@ void KserveStreamReactor::OnCancel() {
 }
 
 void KserveStreamReactor::OnDone() {
+  ticket_.reset();
   // May delete this.
   const auto self = std::move(self_);
 }

@@ -30,7 +30,7 @@ namespace sluice::api {
 // Requests of one stream that are open at a time.
 inline constexpr size_t kMaxOpenRequests = 64;
 
-// Driven as GenerateReactor is: by Begin, the engine and gRPC, through Advance.
+// Driven as RequestCall is: by Begin, the engine and gRPC, through Advance.
 class KserveStreamReactor final
     : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
       public std::enable_shared_from_this<KserveStreamReactor> {
@@ -88,6 +88,7 @@ class KserveStreamReactor final
 
   ApiContext& api_;
   ArrivedCall call_;
+  std::optional<ActiveCalls::StreamTicket> ticket_;
   // Keeps this alive for gRPC.
   std::shared_ptr<KserveStreamReactor> self_;
   // The messages in flight.

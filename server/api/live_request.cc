@@ -22,6 +22,17 @@ MadeUp MakeUp() {
   return {absl::StrCat("request-", absl::Hex(random(), absl::kZeroPad16)), random()};
 }
 
+// Whether the queue is full of requests. Submit is who decides; but what it would refuse whatever
+// the prompt need not be tokenized before.
+absl::Status CheckQueue(const ApiContext& api, const ServedModel& model) {
+  const int waiting = model.engine->Load().waiting_requests;
+  if (waiting < model.limits.max_waiting_requests) return absl::OkStatus();
+  api.metrics.admission_rejections_total(metrics::RejectionReason::kQueueFull).Increment();
+  return WithRetryDelay(
+      absl::ResourceExhaustedError(absl::StrCat("the queue is full: ", waiting, " requests wait")),
+      model.engine->RetryDelay());
+}
+
 void CountTooManyCalls(const ApiContext& api) {
   api.metrics.admission_rejections_total(metrics::RejectionReason::kTooManyCalls).Increment();
 }
@@ -31,6 +42,10 @@ void CountTooManyCalls(const ApiContext& api) {
 void LiveRequest::Refuse(absl::Status status) {
   if (absl::IsResourceExhausted(status)) CountTooManyCalls(api_);
   end_ = std::move(status);
+}
+
+void LiveRequest::RewordRefusal(absl::FunctionRef<absl::Status(absl::Status)> reword) {
+  if (!submitted_) end_ = reword(*std::move(end_));
 }
 
 void LiveRequest::Submit(absl::FunctionRef<absl::StatusOr<v1::GenerateRequest>()> make_request,
@@ -51,6 +66,7 @@ absl::Status LiveRequest::TrySubmit(
                           model_->engine->RetryDelay());
   }
   ASSIGN_OR_RETURN(const auto wire, make_request());
+  RETURN_IF_ERROR(CheckQueue(api_, *model_));
   ASSIGN_OR_RETURN(ParsedRequest parsed, ParseGenerate(wire, model_->facts, MakeUp()));
   scheduler::Request& request = parsed.request;
   logged_texts_ = TextsToLog(api_, wire);
@@ -68,6 +84,7 @@ absl::Status LiveRequest::TrySubmit(
                                   .num_choices = request.num_choices,
                                   .min_tokens = request.min_tokens,
                                   .include_stop = parsed.include_stop,
+                                  .context = std::move(parsed.context),
                                   .echo = std::move(parsed.echo)});
   absl::Status status = model_->engine->Submit(std::move(request), stream_);
   if (absl::IsResourceExhausted(status)) {

@@ -39,6 +39,8 @@ class LiveRequest {
   void Submit(absl::FunctionRef<absl::StatusOr<v1::GenerateRequest>()> make_request,
               std::function<void()> on_readable);
   void Refuse(absl::Status status);
+  // If it was refused, says why as `reword` puts it.
+  void RewordRefusal(absl::FunctionRef<absl::Status(absl::Status)> reword);
 
   // What the engine has said since the last time, as messages, in order; empty once end() is there.
   std::vector<v1::GenerateResponse> Read();

@@ -95,9 +95,30 @@ absl::StatusOr<std::string> RenderChat(const v1::ChatPrompt& chat, const ModelFa
   return text;
 }
 
-absl::StatusOr<Prompt> ReadChat(const v1::ChatPrompt& chat, const ModelFacts& facts) {
+// `at_least`: "at least " if that is the fewest tokens it may have.
+absl::Status PromptTooLong(absl::string_view field, absl::string_view at_least, size_t num_tokens,
+                           const ModelFacts& facts) {
+  return FieldError(
+      field, absl::StrCat("makes a prompt of ", at_least, num_tokens,
+                          " tokens; prompt and answer together may have ", facts.max_context));
+}
+
+// Refuses what is too long however it is encoded, which would take its time.
+absl::Status CheckTextBytes(absl::string_view field, absl::string_view text,
+                            const ModelFacts& facts) {
+  const std::optional<size_t> max_token_bytes = facts.tokenizer->max_token_bytes();
+  if (!max_token_bytes) return absl::OkStatus();
+  const size_t fewest = (text.size() + *max_token_bytes - 1) / *max_token_bytes;
+  if (static_cast<int64_t>(fewest) < facts.max_context) return absl::OkStatus();
+  return PromptTooLong(field, "at least ", fewest, facts);
+}
+
+// `for_model`: whether it is to fit into the model's context.
+absl::StatusOr<Prompt> ReadChat(const v1::ChatPrompt& chat, const ModelFacts& facts,
+                                bool for_model) {
   Prompt prompt{{}, "chat", {}};
   ASSIGN_OR_RETURN(prompt.rendered, RenderChat(chat, facts));
+  if (for_model) RETURN_IF_ERROR(CheckTextBytes(prompt.field, prompt.rendered, facts));
   ASSIGN_OR_RETURN(prompt.ids, Encode(prompt.field, prompt.rendered, false, facts));
   return prompt;
 }
@@ -108,6 +129,7 @@ absl::StatusOr<Prompt> ReadPrompt(const v1::GenerateRequest& wire, const ModelFa
     case v1::GenerateRequest::kText: {
       prompt.field = "text";
       const bool special = !wire.has_add_special_tokens() || wire.add_special_tokens();
+      RETURN_IF_ERROR(CheckTextBytes(prompt.field, wire.text(), facts));
       ASSIGN_OR_RETURN(prompt.ids, Encode(prompt.field, wire.text(), special, facts));
       break;
     }
@@ -118,7 +140,7 @@ absl::StatusOr<Prompt> ReadPrompt(const v1::GenerateRequest& wire, const ModelFa
       break;
     }
     case v1::GenerateRequest::kChat: {
-      ASSIGN_OR_RETURN(prompt, ReadChat(wire.chat(), facts));
+      ASSIGN_OR_RETURN(prompt, ReadChat(wire.chat(), facts, /*for_model=*/true));
       break;
     }
     case v1::GenerateRequest::PROMPT_NOT_SET:
@@ -127,9 +149,7 @@ absl::StatusOr<Prompt> ReadPrompt(const v1::GenerateRequest& wire, const ModelFa
   if (prompt.ids.empty()) return FieldError(prompt.field, "makes an empty prompt");
   // An answer has at least one token.
   if (static_cast<int64_t>(prompt.ids.size()) >= facts.max_context) {
-    return FieldError(prompt.field, absl::StrCat("makes a prompt of ", prompt.ids.size(),
-                                                 " tokens; prompt and answer together may have ",
-                                                 facts.max_context));
+    return PromptTooLong(prompt.field, "", prompt.ids.size(), facts);
   }
   return prompt;
 }
@@ -326,6 +346,7 @@ absl::StatusOr<ParsedRequest> ParseGenerate(const v1::GenerateRequest& wire,
   parsed.include_stop = wire.stopping().include_stop();
   ASSIGN_OR_RETURN(Prompt prompt, ReadPrompt(wire, facts));
   if (response.echo()) parsed.echo = TextOf(prompt, wire, facts, parsed.skip_special_tokens);
+  parsed.context = tokenizer::ContextOf(*facts.tokenizer, prompt.ids, {parsed.skip_special_tokens});
   request.prompt = std::move(prompt.ids);
   ASSIGN_OR_RETURN(request.max_tokens,
                    ReadMaxTokens(wire.stopping(), facts, request.prompt.size()));
@@ -345,7 +366,7 @@ absl::StatusOr<v1::TokenizeResponse> RunTokenize(const v1::TokenizeRequest& wire
       break;
     }
     case v1::TokenizeRequest::kChat: {
-      ASSIGN_OR_RETURN(prompt, ReadChat(wire.chat(), facts));
+      ASSIGN_OR_RETURN(prompt, ReadChat(wire.chat(), facts, /*for_model=*/false));
       break;
     }
     case v1::TokenizeRequest::INPUT_NOT_SET:

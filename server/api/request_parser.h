@@ -61,6 +61,8 @@ struct ParsedRequest {
   std::vector<std::string> stop_strings;
   bool skip_special_tokens = true;
   bool include_stop = false;
+  // What the answer's text takes from the prompt.
+  tokenizer::DecodeContext context;
   // The prompt's text, if it is to be part of the answer.
   std::string echo;
 };

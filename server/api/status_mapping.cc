@@ -56,6 +56,11 @@ absl::Status TextThreadFull() {
       absl::Seconds(1));
 }
 
+absl::Status TooManyStreams() {
+  return WithRetryDelay(absl::ResourceExhaustedError("too many streams are open"),
+                        absl::Seconds(1));
+}
+
 std::optional<absl::Duration> RetryDelayOf(const absl::Status& status) {
   const auto payload = status.GetPayload(kRetryInfoUrl);
   if (!payload.has_value()) return std::nullopt;

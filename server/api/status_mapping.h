@@ -24,6 +24,9 @@ absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);
 // RESOURCE_EXHAUSTED, to come back in a second: too many long requests wait to be tokenized.
 absl::Status TextThreadFull();
 
+// The same: too many calls of ModelStreamInfer are open.
+absl::Status TooManyStreams();
+
 // The delay that WithRetryDelay added.
 std::optional<absl::Duration> RetryDelayOf(const absl::Status& status);
 

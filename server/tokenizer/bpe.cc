@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/status_macros.h"
+#include "tokenizer/byte_level.h"
 #include "tokenizer/utf8.h"
 
 namespace sluice::tokenizer {
@@ -106,6 +107,19 @@ void BpeModel::IndexBytes() {
     AppendUtf8(c, character);
     character_ids_.push_back(vocabulary_.Find(character).value_or(-1));
   }
+}
+
+bool BpeModel::TokensCoverTheirText(bool of_bytes) const {
+  if (!continuing_subword_prefix_.empty() || !end_of_word_suffix_.empty()) return false;
+  const auto exists = [](TokenId id) { return id >= 0; };
+  if (byte_fallback_ && std::all_of(byte_ids_.begin(), byte_ids_.end(), exists)) return true;
+  if (!of_bytes) return false;
+  for (int byte = 0; byte < 256; ++byte) {
+    std::string character;
+    AppendByteAlphabet(std::string(1, static_cast<char>(byte)), character);
+    if (!vocabulary_.Find(character).has_value()) return false;
+  }
+  return true;
 }
 
 absl::Status BpeEncoder::Append(absl::string_view piece) {

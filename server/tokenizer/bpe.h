@@ -26,6 +26,11 @@ class BpeModel {
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
 
+  // Whether no token stands for more bytes of a piece than its own text has: whether all characters
+  // have tokens, and neither a prefix nor the unknown token gets between. `of_bytes`: whether
+  // pieces consist of the byte alphabet alone.
+  bool TokensCoverTheirText(bool of_bytes) const;
+
  private:
   friend class BpeEncoder;
 

@@ -16,6 +16,7 @@
 #include "tokenizer/jinja/lexer.h"
 #include "tokenizer/jinja/parser.h"
 #include "tokenizer/jinja/value.h"
+#include "tokenizer/json_depth.h"
 
 namespace sluice::tokenizer {
 namespace {
@@ -53,16 +54,44 @@ absl::StatusOr<std::optional<std::string>> ReadIfPresent(const std::string& path
   return text;
 }
 
-// The text of the special token `field`: a string, or the `content` of an object.
-absl::StatusOr<std::string> SpecialToken(const Json& config, const char* field) {
-  const auto token = config.find(field);
-  if (token == config.end() || token->is_null()) return std::string();
-  if (token->is_string()) return token->get<std::string>();
-  if (token->is_object()) {
-    const auto content = token->find("content");
-    if (content != token->end() && content->is_string()) return content->get<std::string>();
+// The text of a special token: a string, or the `content` of an object.
+absl::StatusOr<std::string> TokenText(absl::string_view field, const Json& token) {
+  if (token.is_null()) return std::string();
+  if (token.is_string()) return token.get<std::string>();
+  if (token.is_object()) {
+    const auto content = token.find("content");
+    if (content != token.end() && content->is_string()) return content->get<std::string>();
   }
   return FieldError(field, "is neither a string, null, nor an object with a string 'content'");
+}
+
+// Empty if there is none.
+absl::StatusOr<std::string> SpecialToken(const Json& config, const char* field) {
+  const auto token = config.find(field);
+  return token == config.end() ? std::string() : TokenText(field, *token);
+}
+
+absl::StatusOr<ChatTemplate::SpecialTokens> ReadSpecialTokens(const Json& config) {
+  constexpr char kAdditional[] = "additional_special_tokens";
+  constexpr char kExtra[] = "extra_special_tokens";
+  ChatTemplate::SpecialTokens tokens;
+  ASSIGN_OR_RETURN(tokens.bos_token, SpecialToken(config, "bos_token"));
+  ASSIGN_OR_RETURN(tokens.eos_token, SpecialToken(config, "eos_token"));
+  for (const char* name : {"unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
+    ASSIGN_OR_RETURN(tokens.others[name], SpecialToken(config, name));
+  }
+  if (const auto list = config.find(kAdditional); list != config.end() && list->is_array()) {
+    for (const Json& token : *list) {
+      ASSIGN_OR_RETURN(std::string text, TokenText(kAdditional, token));
+      tokens.additional_special_tokens.push_back(std::move(text));
+    }
+  }
+  if (const auto named = config.find(kExtra); named != config.end() && named->is_object()) {
+    for (const auto& [name, token] : named->items()) {
+      ASSIGN_OR_RETURN(tokens.others[name], TokenText(absl::StrCat(kExtra, ".", name), token));
+    }
+  }
+  return tokens;
 }
 
 // The template called "default" of a list of {"name": ..., "template": ...}.
@@ -96,11 +125,14 @@ struct TemplateConfig {
 };
 
 absl::StatusOr<TemplateConfig> ParseConfig(const std::string& text, bool needs_template) {
+  if (!IsWithinJsonDepth(text)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("this is nested more than ", kMaxJsonDepth, " deep"));
+  }
   const Json config = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!config.is_object()) return absl::InvalidArgumentError("this is not a JSON object");
   TemplateConfig result;
-  ASSIGN_OR_RETURN(result.special_tokens.bos_token, SpecialToken(config, "bos_token"));
-  ASSIGN_OR_RETURN(result.special_tokens.eos_token, SpecialToken(config, "eos_token"));
+  ASSIGN_OR_RETURN(result.special_tokens, ReadSpecialTokens(config));
   if (needs_template) {
     ASSIGN_OR_RETURN(result.chat_template, TemplateOfConfig(config));
   }
@@ -108,13 +140,21 @@ absl::StatusOr<TemplateConfig> ParseConfig(const std::string& text, bool needs_t
 }
 
 jinja::Variables BaseVariables(ChatTemplate::SpecialTokens special_tokens) {
-  jinja::Variables variables = {{"tools", Value::None()}, {"documents", Value::None()}};
-  if (!special_tokens.bos_token.empty()) {
-    variables["bos_token"] = Value::String(std::move(special_tokens.bos_token));
+  jinja::Variables variables;
+  special_tokens.others["bos_token"] = std::move(special_tokens.bos_token);
+  special_tokens.others["eos_token"] = std::move(special_tokens.eos_token);
+  for (auto& [name, text] : special_tokens.others) {
+    if (!text.empty()) variables[name] = Value::String(std::move(text));
   }
-  if (!special_tokens.eos_token.empty()) {
-    variables["eos_token"] = Value::String(std::move(special_tokens.eos_token));
+  Value::Elements additional;
+  for (std::string& text : special_tokens.additional_special_tokens) {
+    additional.push_back(Value::String(std::move(text)));
   }
+  if (!additional.empty()) {
+    variables["additional_special_tokens"] = Value::List(std::move(additional));
+  }
+  variables["tools"] = Value::None();
+  variables["documents"] = Value::None();
   return variables;
 }
 

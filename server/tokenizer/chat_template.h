@@ -11,6 +11,7 @@
 // output, also within a single expression; 10 million steps of evaluation (about a second).
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -38,10 +39,16 @@ class ChatTemplate {
   struct SpecialTokens {
     std::string bos_token;
     std::string eos_token;
+    // By name: unk_token and the like, and those that the checkpoint names itself.
+    std::map<std::string, std::string> others;
+    // A list of this name.
+    std::vector<std::string> additional_special_tokens;
   };
 
   // Reads the template of `folder`: tokenizer_config.json's `chat_template` (of a list of named
-  // ones, that called "default"), or chat_template.jinja, which wins. NOT_FOUND if the checkpoint
+  // ones, that called "default"), or chat_template.jinja, which wins; and the special tokens of
+  // tokenizer_config.json: bos, eos, unk, sep, pad, cls and mask_token, additional_special_tokens,
+  // and those that extra_special_tokens names. NOT_FOUND if the checkpoint
   // has none; INVALID_ARGUMENT, naming file and field, if a file is malformed. Otherwise as Parse,
   // naming the file.
   static absl::StatusOr<std::unique_ptr<ChatTemplate>> Load(const std::string& folder);

@@ -16,11 +16,13 @@ namespace {
 class StepOf final : public Decoder::Step {
  public:
   using Function = std::function<std::unique_ptr<DecodeStage>(DecodeStage*)>;
-  explicit StepOf(Function start) : start_(std::move(start)) {}
+  explicit StepOf(Function start, bool fuses = false) : start_(std::move(start)), fuses_(fuses) {}
   std::unique_ptr<DecodeStage> Start(DecodeStage* next) const override { return start_(next); }
+  bool fuses() const override { return fuses_; }
 
  private:
   const Function start_;
+  const bool fuses_;
 };
 
 // A stage that can only work on whole tokens.
@@ -79,21 +81,6 @@ class ByteLevelStage final : public WholeTokenStage {
 
   Utf8Decoder decoder_;
 };
-
-// The byte that a token such as <0x0A> stands for.
-std::optional<char> ByteOfToken(absl::string_view token) {
-  if (token.size() != 6 || token.substr(0, 3) != "<0x" || token[5] != '>') return std::nullopt;
-  const auto digit = [](char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                  : -1;
-  };
-  const int high = digit(token[3]);
-  const int low = digit(token[4]);
-  if (high < 0 || low < 0) return std::nullopt;
-  return static_cast<char>(high << 4 | low);
-}
 
 class ByteFallbackStage final : public WholeTokenStage {
  public:
@@ -265,9 +252,9 @@ class StripStage final : public DecodeStage {
 };
 
 template <typename Stage>
-std::unique_ptr<const Decoder::Step> MakeStep() {
+std::unique_ptr<const Decoder::Step> MakeStep(bool fuses = false) {
   return std::make_unique<const StepOf>(
-      [](DecodeStage* next) { return std::make_unique<Stage>(next); });
+      [](DecodeStage* next) { return std::make_unique<Stage>(next); }, fuses);
 }
 
 class ReplaceStep final : public Decoder::Step {
@@ -279,6 +266,14 @@ class ReplaceStep final : public Decoder::Step {
     if (pattern_.is_regex()) return std::make_unique<ReplaceRegexStage>(pattern_, content_, next);
     return std::make_unique<ReplaceLiteralStage>(pattern_.literal(), content_, next);
   }
+  // Within a text, where a literal of several characters is found depends on where it was found
+  // before; and who replaces U+FFFD hides that a character is not whole.
+  bool Forgets(bool fused) const override {
+    if (!fused) return true;
+    if (pattern_.is_regex() || pattern_.literal() == kReplacementCharacter) return false;
+    const std::string& literal = pattern_.literal();
+    return !literal.empty() && literal.size() == Utf8Length(literal[0]);
+  }
 
  private:
   const Pattern pattern_;
@@ -288,11 +283,27 @@ class ReplaceStep final : public Decoder::Step {
 }  // namespace
 
 std::unique_ptr<const Decoder::Step> MakeJoinStep() { return MakeStep<JoinStage>(); }
-std::unique_ptr<const Decoder::Step> MakeByteLevelStep() { return MakeStep<ByteLevelStage>(); }
+std::unique_ptr<const Decoder::Step> MakeByteLevelStep() {
+  return MakeStep<ByteLevelStage>(/*fuses=*/true);
+}
 std::unique_ptr<const Decoder::Step> MakeByteFallbackStep() {
   return MakeStep<ByteFallbackStage>();
 }
-std::unique_ptr<const Decoder::Step> MakeFuseStep() { return MakeStep<FuseStage>(); }
+std::unique_ptr<const Decoder::Step> MakeFuseStep() { return MakeStep<FuseStage>(/*fuses=*/true); }
+
+std::optional<char> ByteOfToken(absl::string_view token) {
+  if (token.size() != 6 || token.substr(0, 3) != "<0x" || token[5] != '>') return std::nullopt;
+  const auto digit = [](char c) {
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                  : -1;
+  };
+  const int high = digit(token[3]);
+  const int low = digit(token[4]);
+  if (high < 0 || low < 0) return std::nullopt;
+  return static_cast<char>(high << 4 | low);
+}
 
 std::unique_ptr<const Decoder::Step> MakeMetaspaceStep(const Metaspace& metaspace) {
   return std::make_unique<const StepOf>(

@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "absl/strings/string_view.h"
 #include "tokenizer/decoder.h"
 #include "tokenizer/metaspace.h"
 #include "tokenizer/pattern.h"
@@ -17,6 +19,9 @@ std::unique_ptr<const Decoder::Step> MakeJoinStep();
 // Tokens written in the byte alphabet become bytes, others their own UTF-8; all together are one
 // token of text, with U+FFFD for what is not UTF-8.
 std::unique_ptr<const Decoder::Step> MakeByteLevelStep();
+
+// The byte that a token such as <0x0A> stands for.
+std::optional<char> ByteOfToken(absl::string_view token);
 
 // Tokens <0x00> to <0xFF> become bytes. A run of them becomes its text, or, unless all of it is
 // UTF-8, one U+FFFD for each byte: only the end of the run tells.

@@ -83,8 +83,11 @@ absl::StatusOr<Decoder> Decoder::FromJson(const JsonField& field) {
   ASSIGN_OR_RETURN(const std::vector<Component> components, FlattenSequence(field, "decoders"));
   Decoder decoder;
   decoder.steps_.clear();
+  bool fused = false;
   for (const Component& component : components) {
     ASSIGN_OR_RETURN(std::unique_ptr<const Step> step, MakeStep(component.type, component.field));
+    decoder.forgets_ = decoder.forgets_ && step->Forgets(fused);
+    fused = fused || step->fuses();
     decoder.steps_.push_back(std::move(step));
   }
   return decoder;

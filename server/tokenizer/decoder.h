@@ -68,15 +68,25 @@ class Decoder {
   // For one stream; this decoder must outlive it.
   DecodePipeline Start() const;
 
+  // Whether a stream forgets what is long past. Two streams of such a decoder that end with the
+  // same tokens go on in the same way, if the first of these tokens is no byte (see ByteOfToken)
+  // and a stream of them alone has given out a character other than U+FFFD.
+  bool forgets() const { return forgets_; }
+
   // One component; Sequences are taken apart.
   class Step {
    public:
     virtual ~Step() = default;
     virtual std::unique_ptr<DecodeStage> Start(DecodeStage* next) const = 0;
+    // Whether what it hands on is a single token, which ends with the stream.
+    virtual bool fuses() const { return false; }
+    // As the decoder's; `fused`: whether it gets a single token.
+    virtual bool Forgets(bool /*fused*/) const { return true; }
   };
 
  private:
   std::vector<std::unique_ptr<const Step>> steps_;
+  bool forgets_ = true;
 };
 
 }  // namespace sluice::tokenizer

@@ -1,5 +1,6 @@
 #include "tokenizer/normalizer.h"
 
+#include <algorithm>
 #include <functional>
 #include <optional>
 #include <utility>
@@ -19,8 +20,9 @@ using Step = Normalizer::Step;
 // Rewrites the text by a function that cannot fail and keeps its first character's origin.
 class Rewrite final : public Step {
  public:
-  explicit Rewrite(std::function<std::string(absl::string_view)> rewrite)
-      : rewrite_(std::move(rewrite)) {}
+  Rewrite(std::function<std::string(absl::string_view)> rewrite, size_t max_shrink)
+      : rewrite_(std::move(rewrite)), max_shrink_(max_shrink) {}
+  std::optional<size_t> max_shrink() const override { return max_shrink_; }
 
   absl::StatusOr<NormalizedText> Apply(NormalizedText input, MatchBudget&) const override {
     input.text = rewrite_(input.text);
@@ -29,11 +31,14 @@ class Rewrite final : public Step {
 
  private:
   const std::function<std::string(absl::string_view)> rewrite_;
+  const size_t max_shrink_;
 };
 
 class Strip final : public Step {
  public:
   Strip(bool left, bool right) : left_(left), right_(right) {}
+  // Blanks in any number vanish.
+  std::optional<size_t> max_shrink() const override { return std::nullopt; }
 
   absl::StatusOr<NormalizedText> Apply(NormalizedText input, MatchBudget&) const override {
     size_t begin = 0;
@@ -59,6 +64,7 @@ class Strip final : public Step {
 class Prepend final : public Step {
  public:
   explicit Prepend(std::string prefix) : prefix_(std::move(prefix)) {}
+  std::optional<size_t> max_shrink() const override { return 1; }
 
   absl::StatusOr<NormalizedText> Apply(NormalizedText input, MatchBudget&) const override {
     if (!input.text.empty()) input.text.insert(0, prefix_);
@@ -73,6 +79,11 @@ class Replace final : public Step {
  public:
   Replace(Pattern pattern, std::string content)
       : pattern_(std::move(pattern)), content_(std::move(content)) {}
+  std::optional<size_t> max_shrink() const override {
+    // What matches a regular expression may be of any length.
+    if (pattern_.is_regex() || content_.empty()) return std::nullopt;
+    return std::max<size_t>(1, (pattern_.literal().size() + content_.size() - 1) / content_.size());
+  }
 
   absl::StatusOr<NormalizedText> Apply(NormalizedText input, MatchBudget& budget) const override {
     ASSIGN_OR_RETURN(const std::vector<Pattern::Span> spans, pattern_.FindAll(input.text, budget));
@@ -101,23 +112,30 @@ class Replace final : public Step {
 
 absl::StatusOr<std::unique_ptr<const Step>> MakeStep(const std::string& type,
                                                      const JsonField& field) {
-  const auto rewrite = [](std::function<std::string(absl::string_view)> function) {
-    return std::make_unique<const Rewrite>(std::move(function));
+  const auto rewrite = [](std::function<std::string(absl::string_view)> function,
+                          size_t max_shrink) {
+    return std::make_unique<const Rewrite>(std::move(function), max_shrink);
   };
+  // Every character, of at most four bytes, decomposes into one or more. A composed one is made of
+  // at most four (UAX 15), and has two bytes at least.
   const auto normal_form = [&](NormalForm form) {
-    return rewrite([form](absl::string_view text) { return Normalize(text, form); });
+    const bool composes = form == NormalForm::kNfc || form == NormalForm::kNfkc;
+    return rewrite([form](absl::string_view text) { return Normalize(text, form); },
+                   composes ? 8 : 4);
   };
   if (type == "NFC") return normal_form(NormalForm::kNfc);
   if (type == "NFD") return normal_form(NormalForm::kNfd);
   if (type == "NFKC") return normal_form(NormalForm::kNfkc);
   if (type == "NFKD") return normal_form(NormalForm::kNfkd);
-  if (type == "Lowercase") return rewrite(ToLower);
+  if (type == "Lowercase") return rewrite(ToLower, 4);
   if (type == "ByteLevel") {
-    return rewrite([](absl::string_view text) {
-      std::string result;
-      AppendByteAlphabet(text, result);
-      return result;
-    });
+    return rewrite(
+        [](absl::string_view text) {
+          std::string result;
+          AppendByteAlphabet(text, result);
+          return result;
+        },
+        1);
   }
   if (type == "Strip") {
     ASSIGN_OR_RETURN(const bool left, field.BoolOr("strip_left", true));
@@ -154,6 +172,18 @@ absl::StatusOr<Normalizer> Normalizer::FromJson(const JsonField& field) {
     normalizer.steps_.push_back(std::move(step));
   }
   return normalizer;
+}
+
+std::optional<size_t> Normalizer::max_shrink() const {
+  // Beyond it the number is of no use, and after some steps more it would overflow.
+  constexpr size_t kMost = 1 << 20;
+  size_t product = 1;
+  for (const std::unique_ptr<const Step>& step : steps_) {
+    const std::optional<size_t> factor = step->max_shrink();
+    if (!factor.has_value() || *factor > kMost || product > kMost) return std::nullopt;
+    product *= *factor;
+  }
+  return product;
 }
 
 absl::StatusOr<NormalizedText> Normalizer::Apply(NormalizedText input, MatchBudget& budget) const {

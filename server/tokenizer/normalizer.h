@@ -1,7 +1,9 @@
 // The "normalizer" of a tokenizer.json: rewrites text before it is cut up.
 #pragma once
 
+#include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,10 +40,16 @@ class Normalizer {
   // `budget` has left.
   absl::StatusOr<NormalizedText> Apply(NormalizedText input, MatchBudget& budget) const;
 
+  // A byte of normalized text stems from at most so many bytes of the text before; nullopt if there
+  // is no such number.
+  std::optional<size_t> max_shrink() const;
+
   // One component; Sequences are taken apart.
   class Step {
    public:
     virtual ~Step() = default;
+    // As the normalizer's.
+    virtual std::optional<size_t> max_shrink() const = 0;
     virtual absl::StatusOr<NormalizedText> Apply(NormalizedText input,
                                                  MatchBudget& budget) const = 0;
   };

@@ -1,5 +1,6 @@
 #include "tokenizer/post_processor.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -67,6 +68,11 @@ absl::StatusOr<std::vector<PostProcessor::Part>> PostProcessor::ReadTemplate(con
     parts.push_back(std::move(part));
   }
   return parts;
+}
+
+bool PostProcessor::keeps_text() const {
+  return !has_template_ || std::any_of(template_.begin(), template_.end(),
+                                       [](const Part& part) { return part.is_text; });
 }
 
 std::vector<TokenId> PostProcessor::Apply(std::vector<TokenId> ids, bool add_special_tokens) const {

@@ -20,6 +20,9 @@ class PostProcessor {
   // for what is malformed or not supported.
   static absl::StatusOr<PostProcessor> FromJson(const JsonField& field, TokenId end_id);
 
+  // Whether the tokens of a text are part of the result.
+  bool keeps_text() const;
+
   std::vector<TokenId> Apply(std::vector<TokenId> ids, bool add_special_tokens) const;
 
  private:

@@ -1,5 +1,6 @@
 #include "tokenizer/pre_tokenizer.h"
 
+#include <algorithm>
 #include <functional>
 #include <optional>
 #include <utility>
@@ -55,6 +56,7 @@ class Split final : public Cut {
  public:
   Split(Pattern pattern, SplitBehavior behavior, bool invert)
       : pattern_(std::move(pattern)), behavior_(behavior), invert_(invert) {}
+  bool keeps_text() const override { return behavior_ != SplitBehavior::kRemoved; }
 
  private:
   absl::StatusOr<std::vector<Pattern::Span>> FindParts(absl::string_view text,
@@ -76,6 +78,7 @@ class CharacterSplit final : public Cut {
  public:
   CharacterSplit(std::function<bool(char32_t)> is_match, SplitBehavior behavior)
       : is_match_(std::move(is_match)), behavior_(behavior) {}
+  bool keeps_text() const override { return behavior_ != SplitBehavior::kRemoved; }
 
  private:
   absl::StatusOr<std::vector<Pattern::Span>> FindParts(absl::string_view text,
@@ -89,6 +92,9 @@ class CharacterSplit final : public Cut {
 
 // Keeps runs of word characters and runs of other characters that are not blank.
 class WordsAndSymbols final : public Cut {
+ public:
+  bool keeps_text() const override { return false; }
+
  private:
   absl::StatusOr<std::vector<Pattern::Span>> FindParts(absl::string_view text,
                                                        MatchBudget&) const override {
@@ -113,6 +119,7 @@ class ByteLevel final : public Step {
  public:
   ByteLevel(bool add_prefix_space, std::optional<Pattern> pattern)
       : add_prefix_space_(add_prefix_space), pattern_(std::move(pattern)) {}
+  bool makes_bytes() const override { return true; }
 
   absl::StatusOr<Pieces> Apply(Pieces input, MatchBudget& budget) const override {
     Pieces output;
@@ -254,6 +261,11 @@ absl::StatusOr<PreTokenizer> PreTokenizer::FromJson(const JsonField& field) {
     pre_tokenizer.steps_.push_back(std::move(step));
   }
   return pre_tokenizer;
+}
+
+bool PreTokenizer::keeps_text() const {
+  return std::all_of(steps_.begin(), steps_.end(),
+                     [](const auto& step) { return step->keeps_text(); });
 }
 
 absl::StatusOr<Pieces> PreTokenizer::Apply(Pieces input, MatchBudget& budget) const {

@@ -44,10 +44,18 @@ class PreTokenizer {
   // than `budget` has left.
   absl::StatusOr<Pieces> Apply(Pieces input, MatchBudget& budget) const;
 
+  // Whether every part of a text becomes part of a piece.
+  bool keeps_text() const;
+  // Whether pieces consist of the byte alphabet alone; false if that is not certain.
+  bool makes_bytes() const { return !steps_.empty() && steps_.back()->makes_bytes(); }
+
   // One component; Sequences are taken apart.
   class Step {
    public:
     virtual ~Step() = default;
+    // As the pre-tokenizer's.
+    virtual bool keeps_text() const { return true; }
+    virtual bool makes_bytes() const { return false; }
     virtual absl::StatusOr<Pieces> Apply(Pieces input, MatchBudget& budget) const = 0;
   };
 

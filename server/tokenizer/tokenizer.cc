@@ -11,7 +11,9 @@
 #include "base/status_macros.h"
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/bpe.h"
+#include "tokenizer/decode_stages.h"
 #include "tokenizer/decoder.h"
+#include "tokenizer/json_depth.h"
 #include "tokenizer/json_field.h"
 #include "tokenizer/normalizer.h"
 #include "tokenizer/pattern.h"
@@ -46,6 +48,7 @@ class PipelineTokenizer final : public Tokenizer {
       if (static_cast<size_t>(token.id) >= tokens_.size()) tokens_.resize(token.id + 1);
       tokens_[token.id] = {&token.content, token.special};
     }
+    max_token_bytes_ = FindMaxTokenBytes();
   }
 
   absl::StatusOr<std::vector<TokenId>> Encode(absl::string_view text,
@@ -84,6 +87,24 @@ class PipelineTokenizer final : public Tokenizer {
     return std::make_unique<Stream>(*this, options);
   }
 
+  size_t ContextLength(absl::Span<const TokenId> prompt, DecodeOptions options) const override {
+    if (!components_.decoder.forgets()) return prompt.size();
+    // Usually four are enough. As the number doubles, all attempts cost little more than the last.
+    for (size_t length = 4; length < prompt.size(); length *= 2) {
+      size_t begin = prompt.size() - length;
+      while (begin > 0 && !MayBeginContext(prompt[begin], options)) --begin;
+      length = prompt.size() - begin;
+      if (begin == 0) break;
+      DecodePipeline pipeline = components_.decoder.Start();
+      for (const TokenId id : prompt.subspan(begin)) {
+        const std::string* token = TextOf(id, options);
+        if (token != nullptr && HasWholeCharacter(pipeline.Push(*token))) return length;
+      }
+    }
+    return prompt.size();
+  }
+
+  std::optional<size_t> max_token_bytes() const override { return max_token_bytes_; }
   int vocab_size() const override { return static_cast<int>(tokens_.size()); }
 
  private:
@@ -111,6 +132,24 @@ class PipelineTokenizer final : public Tokenizer {
     DecodePipeline pipeline_;
   };
 
+  // The longest token's, unless some part of the pipeline may make nothing out of any amount of
+  // text.
+  std::optional<size_t> FindMaxTokenBytes() const {
+    const std::optional<size_t> max_shrink = components_.normalizer.max_shrink();
+    const bool keeps_text =
+        components_.pre_tokenizer.keeps_text() && components_.post_processor.keeps_text() &&
+        components_.model.TokensCoverTheirText(components_.pre_tokenizer.makes_bytes());
+    if (!max_shrink.has_value() || !keeps_text) return std::nullopt;
+    for (const AddedToken& token : components_.added_tokens.tokens()) {
+      if (token.lstrip || token.rstrip) return std::nullopt;
+    }
+    size_t longest = 1;
+    for (const Token& token : tokens_) {
+      if (token.text != nullptr) longest = std::max(longest, token.text->size());
+    }
+    return longest * *max_shrink;
+  }
+
   // Encodes text that stands between two added tokens.
   absl::Status EncodeSegment(NormalizedText segment, MatchBudget& budget,
                              BpeEncoder& encoder) const {
@@ -137,6 +176,18 @@ class PipelineTokenizer final : public Tokenizer {
     return absl::OkStatus();
   }
 
+  // See Decoder::forgets.
+  bool MayBeginContext(TokenId id, DecodeOptions options) const {
+    const std::string* token = TextOf(id, options);
+    return token != nullptr && !ByteOfToken(*token).has_value();
+  }
+  static bool HasWholeCharacter(absl::string_view text) {
+    for (size_t i = 0; i < text.size(); i += Utf8Length(text[i])) {
+      if (text.substr(i, Utf8Length(text[i])) != kReplacementCharacter) return true;
+    }
+    return false;
+  }
+
   // nullptr if the token is to be passed over.
   const std::string* TextOf(TokenId id, DecodeOptions options) const {
     if (id < 0 || static_cast<size_t>(id) >= tokens_.size()) return nullptr;
@@ -145,6 +196,7 @@ class PipelineTokenizer final : public Tokenizer {
 
   const Components components_;
   std::vector<Token> tokens_;  // by id
+  std::optional<size_t> max_token_bytes_;
 };
 
 // The member `key` of `file` as a T, or a T that does nothing if there is none.
@@ -223,6 +275,10 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& fo
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Parse(absl::string_view json,
                                                             const std::string& name) {
+  if (!IsWithinJsonDepth(json)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, ": is nested more than ", kMaxJsonDepth, " deep"));
+  }
   const nlohmann::json value =
       nlohmann::json::parse(json.begin(), json.end(), nullptr, /*allow_exceptions=*/false);
   if (value.is_discarded()) return absl::InvalidArgumentError(absl::StrCat(name, ": is no JSON"));
@@ -234,12 +290,49 @@ std::unique_ptr<DecodeStream> Tokenizer::StartDecoding(DecodeOptions options) co
   return std::make_unique<SingleTokenStream>(*this, options);
 }
 
+size_t Tokenizer::ContextLength(absl::Span<const TokenId>, DecodeOptions) const { return 0; }
+
+DecodeContext ContextOf(const Tokenizer& tokenizer, absl::Span<const TokenId> prompt,
+                        Tokenizer::DecodeOptions options) {
+  DecodeContext context;
+  const auto stream = tokenizer.StartDecoding(options);
+  const size_t length = tokenizer.ContextLength(prompt, options);
+  for (const TokenId id : prompt.subspan(prompt.size() - length)) {
+    if (id < 0 || id >= tokenizer.vocab_size()) continue;
+    context.ids.push_back(id);
+    stream->Append(id);
+  }
+  context.open_text = stream->Flush();
+  return context;
+}
+
 IncrementalDetokenizer::IncrementalDetokenizer(const Tokenizer& tokenizer,
-                                               Tokenizer::DecodeOptions options)
-    : stream_(tokenizer.StartDecoding(options)) {}
+                                               Tokenizer::DecodeOptions options,
+                                               const DecodeContext& context)
+    : stream_(tokenizer.StartDecoding(options)), awaited_(context.open_text) {
+  for (const TokenId id : context.ids) stream_->Append(id);
+}
 
-std::string IncrementalDetokenizer::Append(TokenId id) { return stream_->Append(id); }
+std::string IncrementalDetokenizer::Append(TokenId id) {
+  return WithoutPrompt(stream_->Append(id));
+}
 
-std::string IncrementalDetokenizer::Flush() { return stream_->Flush(); }
+std::string IncrementalDetokenizer::Flush() { return WithoutPrompt(stream_->Flush()); }
+
+std::string IncrementalDetokenizer::TakeOpenText() { return std::exchange(open_text_, ""); }
+
+std::string IncrementalDetokenizer::WithoutPrompt(std::string text) {
+  if (awaited_.empty()) return text;
+  size_t same = 0;
+  while (same < text.size() && same < awaited_.size()) {
+    const size_t length = Utf8Length(text[same]);
+    if (text.compare(same, length, awaited_, same, length) != 0) break;
+    same += length;
+  }
+  open_text_.append(text, 0, same);
+  // What comes after the first difference is the answer's, whatever it is.
+  awaited_.erase(0, same < text.size() ? std::string::npos : same);
+  return text.substr(same);
+}
 
 }  // namespace sluice::tokenizer

@@ -1,7 +1,9 @@
 // Turns text into token ids and back, exactly as the checkpoint's tokenizer.json says.
 #pragma once
 
+#include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -65,18 +67,43 @@ class Tokenizer {
   // is decoded by itself.
   virtual std::unique_ptr<DecodeStream> StartDecoding(DecodeOptions options) const;
 
+  // How many of the last tokens of `prompt` decide how the tokens after them are decoded; ids
+  // outside of [0, vocab_size()) are passed over. As it stands, none.
+  virtual size_t ContextLength(absl::Span<const TokenId> prompt, DecodeOptions options) const;
+
+  // A token stands for at most so many bytes of a text, so that a long text is known to have many
+  // tokens before it is encoded; nullopt if there is no such number, as it stands.
+  virtual std::optional<size_t> max_token_bytes() const { return std::nullopt; }
+
   // One more than the highest id that names a token.
   virtual int vocab_size() const = 0;
 };
 
+// What the text of an answer takes from its prompt.
+struct DecodeContext {
+  // The last tokens of the prompt: those that decide how the tokens after them are decoded.
+  std::vector<TokenId> ids;
+  // The end of the prompt's text, as far as tokens after it may change it: such as U+FFFD for the
+  // first bytes of a character.
+  std::string open_text;
+};
+
+// Of the tokens `prompt`; ids outside of [0, vocab_size()) are passed over.
+DecodeContext ContextOf(const Tokenizer& tokenizer, absl::Span<const TokenId> prompt,
+                        Tokenizer::DecodeOptions options);
+
 // Decodes a growing answer: gives out text as soon as it is certain, and never half a character.
 //
-// Not thread-safe; belongs to one stream. All pieces joined, and Flush() last, equal Decode() of
-// all ids.
+// The text is that of prompt and answer decoded together, from where it differs from that of the
+// prompt alone: so a blank between the two is there, and a character that the answer completes
+// belongs to it. Without a prompt, all pieces joined, and Flush() last, equal Decode() of all ids.
+//
+// Not thread-safe; belongs to one stream.
 class IncrementalDetokenizer {
  public:
-  // `tokenizer` must outlive this.
-  IncrementalDetokenizer(const Tokenizer& tokenizer, Tokenizer::DecodeOptions options);
+  // `tokenizer` must outlive this. `context` is that of the prompt, for the same options.
+  IncrementalDetokenizer(const Tokenizer& tokenizer, Tokenizer::DecodeOptions options,
+                         const DecodeContext& context = {});
 
   // Takes the next token and returns the text that became certain with it; often empty within a
   // character.
@@ -85,8 +112,18 @@ class IncrementalDetokenizer {
   // The text still held back, incomplete bytes as U+FFFD. Call once, at the end.
   std::string Flush();
 
+  // What has turned out to stay of the prompt's open text, since the last call; it comes before all
+  // that Append and Flush have returned.
+  std::string TakeOpenText();
+
  private:
+  // Takes off what is the prompt's.
+  std::string WithoutPrompt(std::string text);
+
   std::unique_ptr<DecodeStream> stream_;
+  // The prompt's open text that has not come yet, and what has come of it.
+  std::string awaited_;
+  std::string open_text_;
 };
 
 }  // namespace sluice::tokenizer

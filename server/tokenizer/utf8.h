@@ -12,7 +12,11 @@ namespace sluice::tokenizer {
 // U+FFFD, which stands for bytes that are not UTF-8.
 inline constexpr absl::string_view kReplacementCharacter = "\xEF\xBF\xBD";
 
-// False for overlong forms, surrogates, code points above U+10FFFF and cut characters.
+// Bytes of the character that `text` begins with; 0 if it begins with none: it is empty, or begins
+// with a cut character, an overlong form, a surrogate or a code point above U+10FFFF.
+size_t ValidCharacterLength(absl::string_view text);
+
+// Whether all of it is characters.
 bool IsValidUtf8(absl::string_view text);
 
 // Bytes of the character that begins with `lead`. REQUIRES: `lead` begins a valid character.

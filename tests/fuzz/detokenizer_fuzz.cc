@@ -6,12 +6,33 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/types/span.h"
 #include "base/check.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/utf8.h"
 
 namespace sluice::tokenizer {
 namespace {
+
+// `whole`: the text of `ids`, of which the first `cut` are a prompt and the others its answer.
+void CheckCut(const Tokenizer& tokenizer, Tokenizer::DecodeOptions options,
+              const std::vector<TokenId>& ids, size_t cut, const std::string& whole) {
+  const auto prompt = absl::MakeConstSpan(ids).first(cut);
+  const DecodeContext context = ContextOf(tokenizer, prompt, options);
+  IncrementalDetokenizer detokenizer(tokenizer, options, context);
+  std::string answer;
+  for (size_t i = cut; i < ids.size(); ++i) {
+    answer += detokenizer.Append(ids[i]);
+    CHECK(IsValidUtf8(answer));
+  }
+  answer += detokenizer.Flush();
+  std::string text = tokenizer.Decode(prompt, options);
+  CHECK(absl::EndsWith(text, context.open_text));
+  text.resize(text.size() - context.open_text.size());
+  text += detokenizer.TakeOpenText();
+  CHECK(text + answer == whole);
+}
 
 void Exercise(const Tokenizer& tokenizer, absl::string_view bytes) {
   std::vector<TokenId> ids;
@@ -33,6 +54,7 @@ void Exercise(const Tokenizer& tokenizer, absl::string_view bytes) {
     const std::string rest = detokenizer.Flush();
     CHECK(IsValidUtf8(rest));
     CHECK(joined + rest == whole);
+    if (!ids.empty()) CheckCut(tokenizer, options, ids, bytes.size() % ids.size(), whole);
   }
 }
 

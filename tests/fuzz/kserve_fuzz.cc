@@ -58,8 +58,8 @@ void CheckRequest(const inference::ModelInferRequest& wire) {
   CHECK(copy.ParseFromString(parsed->request.SerializeAsString()));
   const KserveReply& reply = parsed->reply;
   CHECK(reply.id.size() <= kMaxKserveIdBytes);
-  CHECK(reply.stream == false || reply.prefix.empty());
-  const std::string text = reply.prefix + "answer";
+  CHECK(!(reply.stream && parsed->request.response().echo()));
+  const std::string text = "answer";
   const auto response = MakeStreamResponse(reply, text, true).infer_response();
   CHECK(response.outputs_size() == 1);
   CHECK(reply.raw ? IsElement(response.raw_output_contents(0), text)

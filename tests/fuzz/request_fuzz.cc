@@ -171,6 +171,7 @@ void AnswerIt(ParsedRequest parsed, const ModelFacts& facts) {
                                    .num_choices = request.num_choices,
                                    .min_tokens = request.min_tokens,
                                    .include_stop = parsed.include_stop,
+                                   .context = parsed.context,
                                    .echo = parsed.echo});
   std::vector<scheduler::StreamEvent> events = {scheduler::StartedEvent{}};
   for (int i = 0; i < num_tokens; ++i) {

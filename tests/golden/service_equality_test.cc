@@ -146,7 +146,7 @@ std::vector<Request> MakeRequests(int vocab_size) {
 }
 
 // How many tokens the model computes, compared with each request alone.
-enum class Work { kSame, kMore, kFewer };
+enum class Work { kSame, kMore, kFewer, kAny };
 
 struct Row {
   const char* name;
@@ -158,6 +158,8 @@ struct Row {
   int rounds = 1;
   Work work = Work::kSame;
   size_t least_batch = 1;
+  // Whether sequences give up their blocks on the way.
+  bool preempts = false;
 };
 
 constexpr Row kRows[] = {
@@ -165,12 +167,17 @@ constexpr Row kRows[] = {
     {.name = "a batch of 64", .max_step_tokens = kManyTokens, .least_batch = 64},
     {.name = "in chunks", .max_step_tokens = 7, .least_batch = 2},
     {.name = "a batch in chunks", .max_step_tokens = 61, .least_batch = 10},
-    {.name = "short of blocks", .num_kv_blocks = 24, .work = Work::kMore, .least_batch = 2},
+    {.name = "short of blocks",
+     .num_kv_blocks = 24,
+     .work = Work::kMore,
+     .least_batch = 2,
+     .preempts = true},
     {.name = "short of blocks, in chunks",
      .max_step_tokens = 11,
      .num_kv_blocks = 10,
      .work = Work::kMore,
-     .least_batch = 2},
+     .least_batch = 2,
+     .preempts = true},
     {.name = "from the prefix cache",
      .bypass_prefix_cache = false,
      .rounds = 2,
@@ -181,6 +188,15 @@ constexpr Row kRows[] = {
      .bypass_prefix_cache = false,
      .rounds = 3,
      .work = Work::kFewer},
+    // What is put off may find its own blocks again, or those of others.
+    {.name = "from the prefix cache, short of blocks, in chunks",
+     .max_step_tokens = 19,
+     .num_kv_blocks = 14,
+     .bypass_prefix_cache = false,
+     .rounds = 2,
+     .work = Work::kAny,
+     .least_batch = 2,
+     .preempts = true},
 };
 
 class ServiceEqualityTest : public ::testing::TestWithParam<std::string> {
@@ -210,6 +226,8 @@ class ServiceEqualityTest : public ::testing::TestWithParam<std::string> {
   struct Outcome {
     std::vector<Choices> choices;  // of each request
     WatchedRunner::Record record;
+    int64_t preemptions = 0;
+    int64_t cached_prompt_tokens = 0;
   };
 
   // Each round submits all requests at once and lets the engine run until it is idle. The answers
@@ -240,6 +258,8 @@ class ServiceEqualityTest : public ::testing::TestWithParam<std::string> {
       for (const auto& stream : streams) outcome.choices.push_back(Gather(stream->Take()));
     }
     outcome.record = runner.record();
+    outcome.preemptions = engine.Load().preemptions;
+    outcome.cached_prompt_tokens = engine.Load().cached_prompt_tokens;
     return outcome;
   }
 
@@ -296,11 +316,16 @@ TEST_P(ServiceEqualityTest, AnswersDoNotDependOnWhatElseTheEngineDoes) {
       case Work::kFewer:
         EXPECT_LT(record.tokens, tokens_alone);
         break;
+      case Work::kAny:
+        break;
     }
+    if (row.preempts) EXPECT_GT(outcome.preemptions, 0);
+    EXPECT_EQ(outcome.cached_prompt_tokens > 0, !row.bypass_prefix_cache);
     EXPECT_GE(record.largest_batch, row.least_batch);
     EXPECT_TRUE(record.chunks > 0 || row.max_step_tokens >= kMaxPrompt);
     std::cout << row.name << ": " << record.steps << " steps, " << record.tokens << " of "
-              << tokens_alone << " tokens, " << record.chunks << " chunks\n";
+              << tokens_alone << " tokens, " << record.chunks << " chunks, " << outcome.preemptions
+              << " preemptions, " << outcome.cached_prompt_tokens << " prompt tokens found\n";
   }
 }
 

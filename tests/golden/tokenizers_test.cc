@@ -6,6 +6,7 @@
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <set>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/types/span.h"
 #include "golden_dir.h"
 #include "tokenizer/tokenizer.h"
 
@@ -144,6 +146,53 @@ TEST_P(TokenizersTest, EncodesAndDecodesRandomText) {
     for (const TokenId id : ids) streamed += detokenizer.Append(id);
     streamed += detokenizer.Flush();
     ExpectSame(streamed, c[2].get<std::string>(), "streamed text");
+  }
+}
+
+// Prompt and answer together have the reference's text, wherever the one ends and the other begins.
+TEST_P(TokenizersTest, AnswersGoOnWhereTheirPromptsEnd) {
+  constexpr uint32_t kSeed = 11;
+  const json random_cases = ReadGzippedJson(folder_ / "random.json.gz");
+  if (random_cases.is_null()) GTEST_SKIP() << "there is no random.json.gz";
+  std::mt19937 random(kSeed);
+  const std::vector<TokenId> byte_tokens(byte_tokens_.begin(), byte_tokens_.end());
+  for (const json& c : random_cases["cases"]) {
+    auto ids = c[1].get<Ids>();
+    std::string whole = c[2].get<std::string>();
+    const bool as_a_model = random() % 2 == 0;
+    if (as_a_model) {
+      // Any token may follow any other.
+      for (TokenId& id : ids) {
+        if (random() % 3 == 0) id = static_cast<TokenId>(random() % tokenizer_->vocab_size());
+        if (random() % 4 == 0 && !byte_tokens.empty()) {
+          id = byte_tokens[random() % byte_tokens.size()];
+        }
+      }
+      whole = tokenizer_->Decode(ids, {.skip_special_tokens = false});
+    }
+    const size_t cut = random() % (ids.size() + 1);
+    const auto prompt = absl::MakeConstSpan(ids).first(cut);
+    const Tokenizer::DecodeOptions options{.skip_special_tokens = false};
+    const tokenizer::DecodeContext context = tokenizer::ContextOf(*tokenizer_, prompt, options);
+    IncrementalDetokenizer detokenizer(*tokenizer_, options, context);
+    std::string answer;
+    for (const TokenId id : absl::MakeConstSpan(ids).subspan(cut)) answer += detokenizer.Append(id);
+    answer += detokenizer.Flush();
+    const std::string alone = tokenizer_->Decode(prompt, options);
+    const std::string echo = alone.substr(0, alone.size() - context.open_text.size());
+    const std::string what =
+        absl::StrCat("text of [", absl::StrJoin(ids, ", "), "], cut at ", cut, ", seed ", kSeed);
+    ExpectSame(absl::StrCat(echo, detokenizer.TakeOpenText(), answer), whole, what);
+    if (absl::StartsWith(whole, alone)) ExpectSame(answer, whole.substr(alone.size()), what);
+  }
+}
+
+TEST_P(TokenizersTest, NoTokenStandsForMoreThanItsMaximum) {
+  const json random = ReadGzippedJson(folder_ / "random.json.gz");
+  if (random.is_null()) GTEST_SKIP() << "there is no random.json.gz";
+  ASSERT_TRUE(tokenizer_->max_token_bytes().has_value());
+  for (const json& c : random["cases"]) {
+    EXPECT_LE(c[0].get<std::string>().size(), c[1].size() * *tokenizer_->max_token_bytes());
   }
 }
 

@@ -316,7 +316,7 @@ class StreamTest(OpenInferenceTest):
         stream.close()
         answers = stream.read_answers(4)
         self.assertEqual(list(stream.call), [])
-        self.assertRegex(answers["bad"][1][0], "^INVALID_ARGUMENT: sampling.temperature: ")
+        self.assertRegex(answers["bad"][1][0], "^INVALID_ARGUMENT: sampling_parameters.temperature: ")
         self.assertRegex(answers["unknown"][1][0], "^INVALID_ARGUMENT: sampling_parameters.beams: ")
         for key in ("1", "2"):
             self.assertEqual("".join(answers[key][0]), own_answer())
@@ -398,9 +398,10 @@ def bad_requests():
          invalid),
         ("a wrong type", make_request(sampling={"max_tokens": "many"}), "sampling_parameters.max_tokens", invalid),
         ("two answers", make_request(sampling={"n": 2}), "sampling_parameters.n", invalid),
-        ("a value out of range", make_request(sampling={"top_p": 2}), "sampling.top_p", invalid),
-        ("more than the context", make_request(sampling={"max_tokens": 100000}), "stopping.max_tokens", invalid),
-        ("a prompt beyond the context", make_request(text="x" * 20000), "text", invalid),
+        ("a value out of range", make_request(sampling={"top_p": 2}), "sampling_parameters.top_p", invalid),
+        ("more than the context", make_request(sampling={"max_tokens": 100000}), "sampling_parameters.max_tokens",
+         invalid),
+        ("a prompt beyond the context", make_request(text="x" * 20000), "text_input", invalid),
         ("a long id", make_request(request_id="x" * 129), "id", invalid),
         ("a sequence", changed(lambda r: r.parameters["triton_sequence"].SetInParent()), "triton_sequence", invalid),
     ]

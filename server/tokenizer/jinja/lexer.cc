@@ -12,6 +12,7 @@
 #include "base/status_macros.h"
 #include "tokenizer/jinja/string_literal.h"
 #include "tokenizer/jinja/unicode.h"
+#include "tokenizer/utf8.h"
 
 namespace sluice::tokenizer::jinja {
 namespace {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 #include "tokenizer/jinja/unicode.h"
+#include "tokenizer/utf8.h"
 
 namespace sluice::tokenizer::jinja {
 namespace {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "tokenizer/utf8.h"
 
 namespace sluice::tokenizer::jinja {
 namespace {
@@ -12,21 +13,10 @@ namespace {
 constexpr char32_t kReplacement = 0xFFFD;
 constexpr size_t kMaxBytesPerCharacter = 4;
 
-// The length of the valid character that `text` begins with, 0 if there is none.
-size_t DecodeFirst(absl::string_view text, char32_t& code_point) {
-  utf8proc_int32_t value = 0;
-  const utf8proc_ssize_t length =
-      utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                       static_cast<utf8proc_ssize_t>(text.size()), &value);
-  if (length <= 0) return 0;
-  code_point = static_cast<char32_t>(value);
-  return static_cast<size_t>(length);
-}
-
 Character LastCharacter(absl::string_view text) {
-  char32_t code_point = 0;
   for (size_t n = 1; n <= std::min(text.size(), kMaxBytesPerCharacter); ++n) {
-    if (DecodeFirst(text.substr(text.size() - n), code_point) == n) return {code_point, n};
+    const absl::string_view end = text.substr(text.size() - n);
+    if (ValidCharacterLength(end) == n) return {CodePointAt(end, 0), n};
   }
   return {kReplacement, 1};
 }
@@ -35,21 +25,9 @@ Character LastCharacter(absl::string_view text) {
 
 Character FirstCharacter(absl::string_view text) {
   DCHECK(!text.empty());
-  const auto byte = static_cast<unsigned char>(text[0]);
-  if (byte < 0x80) return {byte, 1};
-  char32_t code_point = 0;
-  const size_t num_bytes = DecodeFirst(text, code_point);
-  return num_bytes > 0 ? Character{code_point, num_bytes} : Character{kReplacement, 1};
-}
-
-bool IsValidUtf8(absl::string_view text) {
-  char32_t code_point = 0;
-  while (!text.empty()) {
-    const size_t num_bytes = DecodeFirst(text, code_point);
-    if (num_bytes == 0) return false;
-    text.remove_prefix(num_bytes);
-  }
-  return true;
+  const size_t num_bytes = ValidCharacterLength(text);
+  if (num_bytes == 0) return {kReplacement, 1};
+  return {CodePointAt(text, 0), num_bytes};
 }
 
 std::optional<absl::string_view> CharacterAt(absl::string_view text, int64_t index) {
@@ -58,14 +36,6 @@ std::optional<absl::string_view> CharacterAt(absl::string_view text, int64_t ind
   if (text.empty()) return std::nullopt;
   if (index == 0) return text.substr(0, FirstCharacter(text).num_bytes);
   return text.substr(text.size() - LastCharacter(text).num_bytes);
-}
-
-void AppendUtf8(char32_t code_point, std::string& text) {
-  utf8proc_uint8_t bytes[kMaxBytesPerCharacter];
-  const utf8proc_ssize_t length =
-      utf8proc_encode_char(static_cast<utf8proc_int32_t>(code_point), bytes);
-  CHECK(length > 0);
-  text.append(reinterpret_cast<const char*>(bytes), static_cast<size_t>(length));
 }
 
 bool IsSpace(char32_t c) {

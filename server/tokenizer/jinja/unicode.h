@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <string>
 
 #include "absl/strings/string_view.h"
 
@@ -19,14 +18,9 @@ struct Character {
 // REQUIRES: !text.empty()
 Character FirstCharacter(absl::string_view text);
 
-bool IsValidUtf8(absl::string_view text);
-
 // The character at `index` as UTF-8, negative indices counting from the end; nullopt if there is
 // none.
 std::optional<absl::string_view> CharacterAt(absl::string_view text, int64_t index);
-
-// REQUIRES: `code_point` is at most U+10FFFF and no surrogate.
-void AppendUtf8(char32_t code_point, std::string& text);
 
 // str.isspace().
 bool IsSpace(char32_t code_point);

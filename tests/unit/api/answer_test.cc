@@ -321,6 +321,26 @@ TEST_F(AnswerTest, AnEchoComesFirstInEachChoiceAndIsNotSearchedForStopStrings) {
   EXPECT_EQ(Texts(messages), (std::map<int, std::string>{{0, "prompt|f"}}));
 }
 
+TEST_F(AnswerTest, ACharacterThatThePromptBeginsIsTheAnswers) {
+  const auto euro = Bytes("€");
+  const std::vector<TokenId> prompt = {'p', euro[0], euro[1]};
+  const tokenizer::DecodeContext context = tokenizer::ContextOf(tokenizer_, prompt, {});
+  ASSERT_EQ(context.open_text, "\uFFFD\uFFFD");
+  const auto text_of = [&](const std::string& echo, const std::vector<TokenId>& ids) {
+    Answer answer = MakeWith({.stop_strings = {"\uFFFD", "p"}, .context = context, .echo = echo});
+    return Texts(answer.Consume(Tokens(ids) + FinishedEvent{.reason = kLength}))[0];
+  };
+  EXPECT_EQ(text_of("", {euro[2], 'x'}), "€x|f");
+  EXPECT_EQ(text_of("p\uFFFD\uFFFD", {euro[2], 'x'}), "p€x|f");
+  // One that stays incomplete is the prompt's, and no stop string is looked for in it.
+  EXPECT_EQ(text_of("", {'x'}), "x|f");
+  EXPECT_EQ(text_of("p\uFFFD\uFFFD", {'x'}), "p\uFFFD\uFFFDx|f");
+  EXPECT_EQ(text_of("p\uFFFD\uFFFD", {FakeTokenizer::kEos}), "p\uFFFD\uFFFD|f");
+  // A text that is not that of its tokens is given back as it came.
+  EXPECT_EQ(text_of("P", {euro[2], 'x'}), "P€x|f");
+  EXPECT_EQ(text_of("P", {'x'}), "Px|f");
+}
+
 TEST_F(AnswerTest, ALongEchoComesInSeveralMessagesOfWholeCharacters) {
   std::string echo = "x";
   while (echo.size() < 3 * kMaxEchoBytes) echo += "€";
@@ -332,6 +352,13 @@ TEST_F(AnswerTest, ALongEchoComesInSeveralMessagesOfWholeCharacters) {
     EXPECT_TRUE(tokenizer::IsValidUtf8(message.delta().text()));
   }
   EXPECT_EQ(Texts(messages)[0], echo + "a");
+}
+
+// What docs/architecture.md says of unread answers hangs on these.
+TEST_F(AnswerTest, AnEventTakesFewBytes) {
+  EXPECT_LE(sizeof(StreamEvent), 64u);
+  EXPECT_LE(sizeof(model::TokenLogprob), 32u);
+  EXPECT_EQ(sizeof(model::TokenLogprob::top[0]), 8u);
 }
 
 TEST_F(AnswerTest, MessagesStayBelowWhatClientsAccept) {

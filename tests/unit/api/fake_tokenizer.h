@@ -26,6 +26,10 @@ class FakeTokenizer final : public tokenizer::Tokenizer {
   // Bytes that are not UTF-8 become U+FFFD, one for each.
   std::string Decode(absl::Span<const TokenId> ids, DecodeOptions options) const override;
   std::unique_ptr<tokenizer::DecodeStream> StartDecoding(DecodeOptions options) const override;
+  // Those that a character may have begun with.
+  size_t ContextLength(absl::Span<const TokenId> prompt, DecodeOptions) const override {
+    return prompt.size() < 3 ? prompt.size() : 3;
+  }
   int vocab_size() const override { return kVocabSize; }
 };
 

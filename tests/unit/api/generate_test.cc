@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <map>
 #include <string>
@@ -382,6 +383,57 @@ TEST(GenerateTest, AbortEndsTheStreamWithCancelled) {
   EXPECT_EQ(call.ReadAll().status.error_code(), grpc::StatusCode::CANCELLED);
   EXPECT_EQ(abort("doomed"), grpc::StatusCode::NOT_FOUND);
   server.AwaitIdle();
+}
+
+// Counts how often a text is encoded.
+class CountingTokenizer final : public tokenizer::Tokenizer {
+ public:
+  absl::StatusOr<std::vector<TokenId>> Encode(absl::string_view text,
+                                              EncodeOptions options) const override {
+    ++num_texts;
+    return fake_.Encode(text, options);
+  }
+  std::string Decode(absl::Span<const TokenId> ids, DecodeOptions options) const override {
+    return fake_.Decode(ids, options);
+  }
+  int vocab_size() const override { return fake_.vocab_size(); }
+
+  mutable std::atomic<int> num_texts{0};
+
+ private:
+  const FakeTokenizer fake_;
+};
+
+TEST(GenerateTest, AFullQueueIsNotedBeforeATextIsTokenized) {
+  const CountingTokenizer tokenizer;
+  TestServer server(
+      {.scripts = {kEndless},
+       .limits = {.max_waiting_requests = 1, .max_running_requests = 1, .max_context = 40'000},
+       .tokenizer = &tokenizer});
+  server.gate.HoldAfter(0);
+  Call running(server, TestServer::Request(0));
+  server.gate.AwaitHeld();
+  Call waiting(server, TestServer::Request(0));
+  while (server.engine->Load().waiting_requests == 0) std::this_thread::yield();
+  v1::GenerateRequest request;
+  for (const size_t size : {1, 30'000}) {
+    request.set_text(std::string(size, '0'));
+    Call refused(server, request);
+    EXPECT_EQ(refused.ReadAll().status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+    EXPECT_EQ(refused.context.GetServerTrailingMetadata().count("grpc-retry-pushback-ms"), 1u);
+  }
+  EXPECT_EQ(tokenizer.num_texts, 0);
+  EXPECT_EQ(server.Metric(R"(sluice_admission_rejections_total{reason="queue_full"})"), 2);
+  waiting.context.TryCancel();
+  running.context.TryCancel();
+  waiting.ReadAll();
+  running.ReadAll();
+  server.gate.Open();
+  server.AwaitIdle();
+  request.set_text("0");
+  request.mutable_stopping()->set_max_tokens(1);
+  EXPECT_TRUE(Call(server, request).ReadAll().status.ok());
+  EXPECT_EQ(tokenizer.num_texts, 1);
 }
 
 TEST(GenerateTest, OverloadIsRefusedBeforeAnyHeaderWithAHintWhenToComeBack) {

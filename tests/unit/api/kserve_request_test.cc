@@ -72,7 +72,7 @@ TEST(KserveRequestTest, BothFormsOfDataMeanTheSame) {
     EXPECT_FALSE(parsed->request.has_request_id());
     EXPECT_TRUE(parsed->reply.stream);
     EXPECT_EQ(parsed->reply.raw, wire.raw_input_contents_size() > 0);
-    EXPECT_EQ(parsed->reply.prefix, "");
+    EXPECT_FALSE(parsed->request.response().echo());
   }
 }
 
@@ -102,10 +102,13 @@ TEST(KserveRequestTest, ThePromptComesBackUnlessItIsExcludedOrTheAnswerIsStreame
   const std::string exclude =
       "inputs { name: 'exclude_input_in_output' datatype: 'BOOL' shape: 1 contents { "
       "bool_contents: ";
-  EXPECT_EQ(ParseKserve(Typed(), false)->reply.prefix, "hi");
-  EXPECT_EQ(ParseKserve(With(Typed(), exclude + "false } }"), false)->reply.prefix, "hi");
-  EXPECT_EQ(ParseKserve(With(Typed(), exclude + "true } }"), false)->reply.prefix, "");
-  EXPECT_EQ(ParseKserve(Raw(), true)->reply.prefix, "");
+  const auto echoes = [](const ModelInferRequest& wire, bool may_stream) {
+    return ParseKserve(wire, may_stream)->request.response().echo();
+  };
+  EXPECT_TRUE(echoes(Typed(), false));
+  EXPECT_TRUE(echoes(With(Typed(), exclude + "false } }"), false));
+  EXPECT_FALSE(echoes(With(Typed(), exclude + "true } }"), false));
+  EXPECT_FALSE(echoes(Raw(), true));
 }
 
 TEST(KserveRequestTest, SamplingParametersBecomeOptions) {
@@ -152,6 +155,7 @@ TEST(KserveRequestTest, SamplingParametersBecomeOptions) {
     v1::GenerateRequest expected;
     ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
         absl::StrCat("model: 'm' text: 'hi' ", c.options), &expected));
+    expected.mutable_response()->set_echo(true);
     const auto parsed = ParseKserve(Typed(c.json), false);
     ASSERT_TRUE(parsed.ok()) << parsed.status();
     EXPECT_EQ(parsed->request.DebugString(), expected.DebugString());
@@ -171,11 +175,45 @@ TEST(KserveRequestTest, ParametersCountOnlyWithoutTheTensor) {
   ASSERT_TRUE(without.ok()) << without.status();
   EXPECT_EQ(without->request.ShortDebugString(),
             "model: \"m\" text: \"hi\" sampling { temperature: 0.5 top_k: 3 top_p: 0.5 seed: 4 } "
-            "stopping { max_tokens: 6 ignore_eos: true }");
+            "stopping { max_tokens: 6 ignore_eos: true } response { echo: true }");
   EXPECT_TRUE(without->reply.empty_final);
   const auto with = ParseKserve(With(Typed(R"({"top_k": 1})"), parameters), false);
   ASSERT_TRUE(with.ok()) << with.status();
-  EXPECT_EQ(with->request.ShortDebugString(), "model: \"m\" text: \"hi\" sampling { top_k: 1 }");
+  EXPECT_EQ(with->request.ShortDebugString(),
+            "model: \"m\" text: \"hi\" sampling { top_k: 1 } response { echo: true }");
+}
+
+TEST(KserveRequestTest, SamplingParametersMayNotBeNestedDeep) {
+  v1::GenerateRequest request;
+  const std::string deep =
+      R"({"stop": )" + std::string(30'000, '[') + std::string(30'000, ']') + "}";
+  EXPECT_EQ(ReadSamplingTensor(deep, request).message(),
+            "sampling_parameters: is nested more than 64 deep");
+}
+
+TEST(KserveRequestTest, FieldsHaveTheNamesOfTensorsAndParameters) {
+  KserveReply reply;
+  const auto name_of = [&reply](absl::string_view field) {
+    const absl::Status status = InKserveTerms(reply, FieldError(field, "is wrong: very"));
+    EXPECT_TRUE(absl::EndsWith(status.message(), ": is wrong: very"));
+    return std::string(status.message().substr(0, status.message().find(": ")));
+  };
+  EXPECT_EQ(name_of("text"), "text_input");
+  EXPECT_EQ(name_of("prompt"), "text_input");
+  EXPECT_EQ(name_of("max_tokens"), "sampling_parameters.max_tokens");
+  EXPECT_EQ(name_of("sampling.logit_bias[7]"), "sampling_parameters.logit_bias[7]");
+  EXPECT_EQ(name_of("stopping.stop_strings[2]"), "sampling_parameters.stop[2]");
+  EXPECT_EQ(name_of("stopping.include_stop"), "sampling_parameters.include_stop_str_in_output");
+  reply.sampling_tensor = false;
+  EXPECT_EQ(name_of("stopping.stop_strings"), "parameters.stop");
+  // What has such a name already keeps it, as does what no client of KServe sets.
+  for (const char* field : {"stream", "id", "sampling_parameters.top_k", "num_choices"}) {
+    EXPECT_EQ(name_of(field), field);
+  }
+  EXPECT_EQ(InKserveTerms(reply, absl::NotFoundError("model: \"x\" is not served here")),
+            absl::NotFoundError("model_name: \"x\" is not served here"));
+  const absl::Status full = absl::ResourceExhaustedError("text: a message like any other");
+  EXPECT_EQ(InKserveTerms(reply, full), full);
 }
 
 TEST(KserveRequestTest, WhatIsWrongIsNamed) {

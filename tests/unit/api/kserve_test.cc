@@ -13,6 +13,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "api/kserve_stream_reactor.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
 #include "inference/grpc_predict_v2.grpc.pb.h"
 #include "test_server.h"
 
@@ -84,7 +86,9 @@ class Stream {
       : stub_(GRPCInferenceService::NewStub(server.channel)),
         stream_(stub_->ModelStreamInfer(&context)) {}
 
-  void Send(const ModelInferRequest& request) { EXPECT_TRUE(stream_->Write(request)); }
+  void Send(const ModelInferRequest& request) { EXPECT_TRUE(TrySend(request)); }
+  // Fails if the call has ended.
+  bool TrySend(const ModelInferRequest& request) { return stream_->Write(request); }
   ModelStreamInferResponse Next() {
     ModelStreamInferResponse response;
     EXPECT_TRUE(stream_->Read(&response));
@@ -219,7 +223,7 @@ TEST(KserveTest, AStopStringEndsTheAnswerAndFreesTheRequest) {
   EXPECT_LE(server.engine->Load().generated_tokens, 28) << "the engine went on after the end";
 }
 
-TEST(KserveTest, ErrorsAreThoseOfGenerate) {
+TEST(KserveTest, ErrorsAreThoseOfGenerateInTheWordsOfTheProtocol) {
   TestServer server({.scripts = {kEndless}});
   const auto generate = [&](v1::GenerateRequest request) {
     grpc::ClientContext context;
@@ -241,22 +245,53 @@ TEST(KserveTest, ErrorsAreThoseOfGenerate) {
   long_answer.mutable_stopping()->set_max_tokens(1'000'000);
   ModelInferRequest kserve_other = UnaryRequest(0);
   kserve_other.set_model_name("other");
-  const std::vector<std::pair<v1::GenerateRequest, ModelInferRequest>> cases = {
-      {hot, UnaryRequest(0, R"({"temperature": 200})")},
-      {other, kserve_other},
-      {long_answer, UnaryRequest(0, R"({"max_tokens": "1000000"})")},
+  ModelInferRequest kserve_parameter = UnaryRequest(0);
+  kserve_parameter.mutable_inputs()->DeleteSubrange(1, 1);
+  (*kserve_parameter.mutable_parameters())["temperature"].set_double_param(200);
+  v1::GenerateRequest empty_stop;
+  empty_stop.set_text("0");
+  empty_stop.mutable_stopping()->add_stop_strings("a");
+  empty_stop.mutable_stopping()->add_stop_strings("");
+  v1::GenerateRequest long_text;
+  long_text.set_text(std::string(5000, 'x'));
+  ModelInferRequest kserve_long_text = UnaryRequest(0);
+  kserve_long_text.mutable_inputs(0)->mutable_contents()->set_bytes_contents(0, long_text.text());
+  const struct {
+    v1::GenerateRequest own;
+    ModelInferRequest foreign;
+    std::string own_name;
+    std::string foreign_name;
+  } cases[] = {
+      {hot, UnaryRequest(0, R"({"temperature": 200})"), "sampling.temperature",
+       "sampling_parameters.temperature"},
+      {hot, kserve_parameter, "sampling.temperature", "parameters.temperature"},
+      {other, kserve_other, "model", "model_name"},
+      {long_answer, UnaryRequest(0, R"({"max_tokens": "1000000"})"), "stopping.max_tokens",
+       "sampling_parameters.max_tokens"},
+      {empty_stop, UnaryRequest(0, R"({"stop": ["a", ""]})"), "stopping.stop_strings[1]",
+       "sampling_parameters.stop[1]"},
+      {long_text, kserve_long_text, "text", "text_input"},
   };
   Stream stream(server);
-  for (const auto& [own, foreign] : cases) {
+  for (const auto& [own, foreign, own_name, foreign_name] : cases) {
+    SCOPED_TRACE(foreign_name);
     const grpc::Status expected = generate(own);
     EXPECT_FALSE(expected.ok());
+    ASSERT_TRUE(absl::StartsWith(expected.error_message(), own_name + ": "));
+    const std::string message = foreign_name + expected.error_message().substr(own_name.size());
     const grpc::Status status = Infer(server, foreign)->status;
     EXPECT_EQ(status.error_code(), expected.error_code());
-    EXPECT_EQ(status.error_message(), expected.error_message());
-    EXPECT_EQ(status.error_details(), expected.error_details());
+    EXPECT_EQ(status.error_message(), message);
+    if (status.error_code() == grpc::StatusCode::INVALID_ARGUMENT) {
+      google::rpc::Status details;
+      google::rpc::BadRequest bad_request;
+      ASSERT_TRUE(details.ParseFromString(status.error_details()));
+      ASSERT_TRUE(details.details(0).UnpackTo(&bad_request));
+      EXPECT_EQ(bad_request.field_violations(0).field(), foreign_name);
+    }
     stream.Send(foreign);
     const auto response = stream.Next();
-    EXPECT_TRUE(absl::EndsWith(response.error_message(), ": " + expected.error_message()))
+    EXPECT_TRUE(absl::EndsWith(response.error_message(), ": " + message))
         << response.error_message();
     EXPECT_EQ(response.infer_response().id(), "u");
     EXPECT_TRUE(IsFinal(response));
@@ -266,7 +301,7 @@ TEST(KserveTest, ErrorsAreThoseOfGenerate) {
   EXPECT_EQ(TextOf(stream.Next().infer_response()), "0aaa");
   EXPECT_TRUE(stream.Rest().empty());
   EXPECT_TRUE(stream.status.ok());
-  EXPECT_EQ(Requests(server, "ModelStreamInfer", "INVALID_ARGUMENT"), 2);
+  EXPECT_EQ(Requests(server, "ModelStreamInfer", "INVALID_ARGUMENT"), 5);
   EXPECT_EQ(Requests(server, "ModelStreamInfer", "OK"), 1);
 }
 
@@ -369,6 +404,11 @@ TEST(KserveTest, CancellingFreesAllRequestsOfAStream) {
   for (int i = 0; i < 3; ++i) stream.Send(Request(absl::StrCat(i), 0));
   EXPECT_FALSE(IsFinal(stream.Next()));
   server.gate.AwaitHeld();
+  const auto open = [&] {
+    const auto load = server.engine->Load();
+    return load.waiting_requests + load.running_requests;
+  };
+  while (open() < 3) std::this_thread::yield();
   stream.context.TryCancel();
   stream.Rest();
   EXPECT_EQ(stream.status.error_code(), grpc::StatusCode::CANCELLED);
@@ -376,7 +416,53 @@ TEST(KserveTest, CancellingFreesAllRequestsOfAStream) {
   server.gate.Open();
   server.AwaitIdle();
   EXPECT_LE(server.engine->Load().generated_tokens, 15) << "the engine went on after the end";
-  EXPECT_GE(server.Metric(R"(sluice_requests_finished_total{reason="cancelled"})"), 1);
+  EXPECT_EQ(server.Metric(R"(sluice_requests_finished_total{reason="cancelled"})"), 3);
+}
+
+TEST(KserveTest, OnlySoManyStreamsMayBeOpenWhetherTheyCarryRequestsOrNot) {
+  TestServer server({.scripts = {"ok~"}, .max_active_requests = 2});
+  const auto answer = [](Stream& stream) {
+    stream.Send(UnaryRequest(0));
+    return TextOf(stream.Next().infer_response());
+  };
+  Stream first(server);
+  auto second = std::make_unique<Stream>(server);
+  EXPECT_EQ(answer(first), "ok");
+  EXPECT_EQ(answer(*second), "ok");
+  // Both are idle.
+  EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
+  Stream third(server);
+  EXPECT_TRUE(third.Rest().empty());
+  EXPECT_EQ(third.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(third.context.GetServerTrailingMetadata().count("grpc-retry-pushback-ms"), 1u);
+  EXPECT_EQ(server.Metric(R"(sluice_admission_rejections_total{reason="too_many_calls"})"), 1);
+  EXPECT_EQ(answer(first), "ok");
+  EXPECT_TRUE(second->Rest().empty());
+  EXPECT_TRUE(second->status.ok());
+  // Its place is free once the server has noticed, too.
+  for (;;) {
+    Stream next(server);
+    next.TrySend(UnaryRequest(0));
+    const auto responses = next.Rest();
+    if (next.status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) continue;
+    ASSERT_EQ(responses.size(), 1u);
+    EXPECT_EQ(TextOf(responses[0].infer_response()), "ok");
+    break;
+  }
+}
+
+TEST(KserveTest, ANameThatNoModelHasIsNotRepeatedInFull) {
+  TestServer server({.scripts = {"ok~"}});
+  Stream stream(server);
+  for (const size_t size : {256, 257, 1'000'000}) {
+    ModelInferRequest request = UnaryRequest(0);
+    request.set_model_name(std::string(size, 'm'));
+    stream.Send(request);
+    const auto response = stream.Next();
+    EXPECT_TRUE(absl::StartsWith(response.error_message(), "NOT_FOUND: model_name: "));
+    EXPECT_EQ(response.infer_response().model_name().size(), size == 256 ? 256 : 0);
+    EXPECT_LT(response.ByteSizeLong(), 2000u);
+  }
 }
 
 TEST(KserveTest, CancellingFreesAUnaryRequest) {
@@ -473,7 +559,7 @@ TEST(KserveTest, LongPromptsGoTheSameWay) {
   EXPECT_EQ(stream.Next().error_message(), "");
   request.mutable_inputs(0)->mutable_contents()->set_bytes_contents(0, std::string(50'000, 'x'));
   stream.Send(request);
-  EXPECT_TRUE(absl::StartsWith(stream.Next().error_message(), "INVALID_ARGUMENT: text: "));
+  EXPECT_TRUE(absl::StartsWith(stream.Next().error_message(), "INVALID_ARGUMENT: text_input: "));
   EXPECT_EQ(Infer(server, request)->status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_TRUE(stream.Rest().empty());
 }

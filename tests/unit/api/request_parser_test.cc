@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -334,6 +335,42 @@ TEST_F(RequestParserTest, EchoIsTheTextThatThePromptCameFrom) {
   EXPECT_EQ(echo("token_ids { ids: [256, 104, 105] }", "skip_special_tokens: false"), "<bos>hi");
   EXPECT_EQ(echo("chat { messages { role: 'u' content: 'hi' } }"), "<u>hi<assistant>");
   EXPECT_EQ(MustGenerate("text: 'a' response { echo: false }").echo, "");
+}
+
+// Knows that a token stands for at most four bytes, and counts how often it is asked for tokens.
+class BoundedTokenizer final : public tokenizer::Tokenizer {
+ public:
+  absl::StatusOr<std::vector<TokenId>> Encode(absl::string_view text,
+                                              EncodeOptions) const override {
+    ++num_texts;
+    return std::vector<TokenId>((text.size() + 3) / 4, 'a');
+  }
+  std::string Decode(absl::Span<const TokenId>, DecodeOptions) const override { return ""; }
+  std::optional<size_t> max_token_bytes() const override { return 4; }
+  int vocab_size() const override { return 256; }
+
+  mutable int num_texts = 0;
+};
+
+TEST_F(RequestParserTest, ATextThatIsTooLongHoweverItIsEncodedIsNotEncoded) {
+  BoundedTokenizer tokenizer;
+  facts_.tokenizer = &tokenizer;
+  const auto text = [](size_t size) { return absl::StrCat("'", std::string(size, 'x'), "'"); };
+  // A context of 64 tokens, one of which is the answer's.
+  EXPECT_TRUE(Generate("text: " + text(63 * 4)).ok());
+  EXPECT_EQ(tokenizer.num_texts, 1);
+  const absl::Status status = Generate("text: " + text(63 * 4 + 1)).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(),
+            "text: makes a prompt of at least 64 tokens; prompt and answer together may have 64");
+  EXPECT_EQ(FieldOf(status), "text");
+  // The template writes 14 bytes more.
+  const std::string chat = "chat { messages { role: 'u' content: ";
+  EXPECT_TRUE(Generate(chat + text(63 * 4 - 14) + "} }").ok());
+  EXPECT_EQ(FieldOf(Generate(chat + text(63 * 4 - 13) + "} }").status()), "chat");
+  EXPECT_EQ(tokenizer.num_texts, 2);
+  // Who only wants to know its tokens may.
+  EXPECT_TRUE(RunTokenize(FromText<v1::TokenizeRequest>("text: " + text(1000)), facts_).ok());
 }
 
 TEST_F(RequestParserTest, MinTokensMustLeaveATokenToDraw) {

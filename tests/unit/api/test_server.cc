@@ -64,7 +64,8 @@ void StepGate::Pass() {
 }
 
 TestServer::TestServer(Options options)
-    : options_(std::move(options)),
+    : active_calls(options.max_active_requests),
+      options_(std::move(options)),
       metrics_({"0.0.0", "compiler", "isa"}),
       expert_load_(metrics_.AddExpertLoad({0}, FakeModelRunner::kNumExperts, 1,
                                           metrics::ExpertMetrics::kPerExpert)),
@@ -100,7 +101,7 @@ void TestServer::MakeReady() {
   model_.facts.max_context = options_.limits.max_context;
   model_.facts.default_max_tokens = 1000;
   model_.facts.defaults.eos_token_ids = {FakeTokenizer::kEos};
-  model_.facts.tokenizer = &tokenizer_;
+  model_.facts.tokenizer = options_.tokenizer == nullptr ? &tokenizer_ : options_.tokenizer;
   model_.facts.chat_unavailable_reason = "there is none";
   model_.info.set_name("fake");
   model_.engine = engine.get();

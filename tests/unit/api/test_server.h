@@ -52,6 +52,9 @@ class TestServer {
     // Null: everybody may call, and nothing is logged. Outlive the server.
     api::Authenticator* authenticator = nullptr;
     api::AccessLog* access_log = nullptr;
+    // Null: a FakeTokenizer. Outlives the server.
+    const tokenizer::Tokenizer* tokenizer = nullptr;
+    int max_active_requests = 1000;
   };
 
   explicit TestServer(Options options);
@@ -74,7 +77,7 @@ class TestServer {
   std::unique_ptr<api::GrpcServer> grpc;
   std::shared_ptr<grpc::Channel> channel;
   api::ModelSlot slot;
-  api::ActiveCalls active_calls{1000};
+  api::ActiveCalls active_calls;
   std::unique_ptr<scheduler::Engine> engine;
 
  private:

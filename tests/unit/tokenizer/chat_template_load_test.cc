@@ -68,6 +68,32 @@ TEST_F(ChatTemplateLoadTest, FindsTemplateAndSpecialTokens) {
   }
 }
 
+TEST_F(ChatTemplateLoadTest, TemplatesKnowAllSpecialTokensByTheirNames) {
+  const std::string config = R"({
+      "unk_token": "<unk>", "sep_token": {"content": "<sep>", "lstrip": false}, "pad_token": "<pad>",
+      "cls_token": "<cls>", "mask_token": null, "other_token": "<other>", "tools": "<t>",
+      "additional_special_tokens": ["<a>", {"content": "<b>"}],
+      "extra_special_tokens": {"image_token": "<image>", "tools": "<t>"}})";
+  const struct {
+    const char* source;
+    const char* expected;
+  } cases[] = {
+      {"{{ unk_token }}{{ sep_token }}{{ pad_token }}{{ cls_token }}", "<unk><sep><pad><cls>"},
+      {"{{ image_token }}", "<image>"},
+      {"{{ additional_special_tokens[1] }}", "<b>"},
+      {"{% for t in additional_special_tokens %}{{ t }}{% endfor %}", "<a><b>"},
+      // Undefined, as what is no special token.
+      {"{% if mask_token %}x{% endif %}{{ mask_token }}{{ other_token }}", ""},
+      {"{% if tools %}x{% endif %}", ""},
+  };
+  for (const auto& [source, expected] : cases) {
+    Write({{kJinja, source}, {kConfig, config}});
+    const auto loaded = ChatTemplate::Load(folder_);
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    EXPECT_EQ((*loaded)->Render({}, false).value(), expected) << source;
+  }
+}
+
 TEST_F(ChatTemplateLoadTest, SaysWhatIsWrongAndWhere) {
   const struct {
     std::map<std::string, std::string> files;
@@ -81,9 +107,10 @@ TEST_F(ChatTemplateLoadTest, SaysWhatIsWrongAndWhere) {
        {"no chat template"}},
       {{{kConfig, "{"}}, absl::StatusCode::kInvalidArgument, {kConfig, "not a JSON object"}},
       {{{kConfig, "[]"}}, absl::StatusCode::kInvalidArgument, {kConfig, "not a JSON object"}},
-      {{{kConfig, std::string(100'000, '[')}},
+      {{{kConfig, R"({"chat_template": "x", "a": )" + std::string(1'000'000, '[') +
+                      std::string(1'000'000, ']') + "}"}},
        absl::StatusCode::kInvalidArgument,
-       {kConfig, "not a JSON object"}},
+       {kConfig, "nested more than 64 deep"}},
       {{{kConfig, R"({"chat_template": 7})"}},
        absl::StatusCode::kInvalidArgument,
        {kConfig, "'chat_template'"}},
@@ -103,6 +130,15 @@ TEST_F(ChatTemplateLoadTest, SaysWhatIsWrongAndWhere) {
       {{{kConfig, R"({"chat_template": "x", "bos_token": 1})"}},
        absl::StatusCode::kInvalidArgument,
        {kConfig, "'bos_token'"}},
+      {{{kConfig, R"({"chat_template": "x", "pad_token": 1})"}},
+       absl::StatusCode::kInvalidArgument,
+       {kConfig, "'pad_token'"}},
+      {{{kConfig, R"({"chat_template": "x", "additional_special_tokens": ["a", []]})"}},
+       absl::StatusCode::kInvalidArgument,
+       {kConfig, "'additional_special_tokens'"}},
+      {{{kConfig, R"({"chat_template": "x", "extra_special_tokens": {"image_token": 7}})"}},
+       absl::StatusCode::kInvalidArgument,
+       {kConfig, "'extra_special_tokens.image_token'"}},
       {{{kConfig, R"({"chat_template": "x", "eos_token": {"content": null}})"}},
        absl::StatusCode::kInvalidArgument,
        {kConfig, "'eos_token'"}},

