@@ -28,7 +28,8 @@ ExpertLoad::Snapshot RandomSnapshot(int num_layers, int num_experts, std::mt1993
     layer.layer = 3 * i + 1;
     for (int expert = 0; expert < num_experts; ++expert) {
       // From 0 to 2^53: a scrape is read as doubles.
-      layer.tokens.push_back(static_cast<int64_t>(random() >> (11 + random() % 54)));
+      const auto bits = 11 + random() % 53;
+      layer.tokens.push_back(static_cast<int64_t>(random() >> bits));
       layer.weight.push_back(expert % 7 == 0 ? 0 : number());
     }
     layer.seconds = number();

@@ -45,7 +45,7 @@ std::string Connection::ReadAll() {
 bool Connection::IsClosed() {
   pollfd waiting{.fd = fd_, .events = POLLIN, .revents = 0};
   if (poll(&waiting, 1, 5) <= 0) return false;
-  char buffer[4096];
+  char buffer[kSipBytes];
   return read(fd_, buffer, sizeof(buffer)) <= 0;
 }
 

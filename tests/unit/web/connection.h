@@ -1,6 +1,7 @@
 // Connection: a client of the web room's port that can be as slow and as wrong as it likes.
 #pragma once
 
+#include <cstddef>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -20,8 +21,9 @@ class Connection {
   bool Send(absl::string_view bytes);
   // Everything until the other side closes.
   std::string ReadAll();
-  // Waits a moment for the other side to close; bytes that come are dropped.
+  // Waits a moment for the other side to close, or for bytes, of which it drops kSipBytes at most.
   bool IsClosed();
+  static constexpr size_t kSipBytes = 64;
 
  private:
   int fd_ = -1;

@@ -57,7 +57,8 @@ TEST(ExpertsJsonTest, HasEveryFigure) {
   json parsed = Parsed(metrics);
   const json first = parsed["engine"]["time_to_first_token"];
   EXPECT_EQ(first["counts"].size(), first["bounds_seconds"].size() + 1);
-  EXPECT_EQ(std::accumulate(first["counts"].begin(), first["counts"].end(), 0), 1);
+  const auto counts = first["counts"].get<std::vector<int>>();
+  EXPECT_EQ(std::accumulate(counts.begin(), counts.end(), 0), 1);
   EXPECT_EQ(parsed["engine"]["inter_token_latency"]["counts"].back(), 1);
   parsed["engine"].erase("time_to_first_token");
   parsed["engine"].erase("inter_token_latency");
