@@ -17,7 +17,7 @@ RUN cmake --preset release -DSLUICE_TESTS=OFF \
 FROM docker.io/library/debian:trixie-slim
 RUN apt-get update \
  && apt-get install -y --no-install-recommends \
-      libgrpc++1.51t64 libdnnl3.6 libprometheus-cpp-core1.0 libprometheus-cpp-pull1.0 libspdlog1.15 libonig5 libutf8proc3 \
+      libgrpc++1.51t64 libdnnl3.6 libprometheus-cpp-core1.0 libcivetweb1 libspdlog1.15 libonig5 libutf8proc3 \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/build/release/bin/sluice-server /src/build/release/bin/sluice /src/build/release/bin/sluice-bench /usr/local/bin/
 COPY --from=build /src/models/demo /usr/local/share/sluice/models/demo

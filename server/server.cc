@@ -58,6 +58,18 @@ std::string DemoModelFolder() {
   return SLUICE_SOURCE_DIR "/models/demo";
 }
 
+web::Readiness ReadinessOf(api::ModelSlot::Phase phase) {
+  switch (phase) {
+    case api::ModelSlot::Phase::kLoading:
+      return web::Readiness::kLoading;
+    case api::ModelSlot::Phase::kReady:
+      return web::Readiness::kReady;
+    case api::ModelSlot::Phase::kDraining:
+      break;
+  }
+  return web::Readiness::kDraining;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Create(const config::ServerConfig& config) {
@@ -119,7 +131,8 @@ absl::Status Server::OpenFiles() {
 
 absl::Status Server::Listen() {
   if (!config_.metrics_listen.empty()) {
-    ASSIGN_OR_RETURN(exposer_, metrics::Exposer::Start(config_.metrics_listen, metrics_));
+    ASSIGN_OR_RETURN(web_, web::Endpoint::Start(config_.metrics_listen, metrics_,
+                                                [this] { return ReadinessOf(slot_.phase()); }));
   }
   const api::GrpcPorts ports = {
       .addresses = config_.listen, .socket_mode = config_.socket_mode, .tls = tls_.get()};
@@ -141,7 +154,7 @@ absl::Status Server::Listen() {
     watcher_->Watch({config_.auth_tokens}, [this] { authenticator_->Reload(); });
   }
   base::Log().info("listening grpc={} metrics={}", grpc_->address(),
-                   exposer_ == nullptr ? "off" : exposer_->address());
+                   web_ == nullptr ? "off" : web_->address());
   return absl::OkStatus();
 }
 

@@ -15,9 +15,9 @@
 #include "base/mutex.h"
 #include "config/server_config.h"
 #include "kernels/packed_matrix.h"
-#include "metrics/exposer.h"
 #include "metrics/server_metrics.h"
 #include "server/loaded_model.h"
+#include "web/endpoint.h"
 
 namespace sluice::server {
 
@@ -69,7 +69,7 @@ class Server {
   std::unique_ptr<api::TlsCredentials> tls_;
   std::unique_ptr<api::Authenticator> authenticator_;
   std::unique_ptr<api::AccessLog> access_log_;
-  std::unique_ptr<metrics::Exposer> exposer_;
+  std::unique_ptr<web::Endpoint> web_;
   std::unique_ptr<api::GrpcServer> grpc_;
   // Last, so that it stops before what it reloads goes.
   std::unique_ptr<base::FileWatcher> watcher_;

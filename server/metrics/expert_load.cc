@@ -1,11 +1,12 @@
 #include "metrics/expert_load.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <thread>
 #include <utility>
 
 #include "base/check.h"
-#include "base/mutex.h"
 
 namespace sluice::metrics {
 namespace {
@@ -25,6 +26,12 @@ int64_t ToFixedPoint(float probability) {
 }  // namespace
 
 // All arrays are laid out [L, E], those of the window's ring [W, L, E], and allocated once.
+//
+// What readers see is guarded by a version that is odd while the engine thread changes it: a reader
+// copies, and copies again if the version was odd or has changed. So the engine never waits for a
+// reader, not even for one that loses its processor in the middle, while a reader rarely copies
+// twice: a step takes far longer than a copy. Every store releases and every load acquires, which
+// keeps them between the two accesses to the version and costs nothing on x86-64.
 struct ExpertLoad::State {
   State(std::vector<int> layer_numbers, int experts, int experts_per_token)
       : layers(std::move(layer_numbers)),
@@ -47,26 +54,39 @@ struct ExpertLoad::State {
   const int top_k;
   const size_t size;  // L * E
 
-  mutable base::Mutex mutex;
-  int64_t steps ABSL_GUARDED_BY(mutex) = 0;
+  std::atomic<uint64_t> version{0};
+  std::atomic<int64_t> steps{0};
   // Since the server started.
-  std::vector<int64_t> tokens ABSL_GUARDED_BY(mutex);
-  std::vector<double> weight ABSL_GUARDED_BY(mutex);
-  std::vector<double> seconds ABSL_GUARDED_BY(mutex);
+  std::vector<std::atomic<int64_t>> tokens;
+  std::vector<std::atomic<double>> weight;
+  std::vector<std::atomic<double>> seconds;
   // Sums over the window: tokens, probabilities (fixed point), experts used per layer, tokens of
   // the batch.
-  std::vector<int64_t> window_tokens ABSL_GUARDED_BY(mutex);
-  std::vector<int64_t> window_probability ABSL_GUARDED_BY(mutex);
-  std::vector<int64_t> window_active ABSL_GUARDED_BY(mutex);
-  int64_t window_num_tokens ABSL_GUARDED_BY(mutex) = 0;
-  // What each step of the window added to those sums; step s is in place s % kWindowSteps.
-  std::vector<int32_t> ring_tokens ABSL_GUARDED_BY(mutex);
-  std::vector<float> ring_probability ABSL_GUARDED_BY(mutex);
-  std::vector<int32_t> ring_active ABSL_GUARDED_BY(mutex);
-  std::vector<int64_t> ring_num_tokens ABSL_GUARDED_BY(mutex);
+  std::vector<std::atomic<int64_t>> window_tokens;
+  std::vector<std::atomic<int64_t>> window_probability;
+  std::vector<std::atomic<int64_t>> window_active;
+  std::atomic<int64_t> window_num_tokens{0};
+
+  // For the engine thread alone: what each step of the window added to those sums; step s is in
+  // place s % kWindowSteps.
+  std::vector<int32_t> ring_tokens;
+  std::vector<float> ring_probability;
+  std::vector<int32_t> ring_active;
+  std::vector<int64_t> ring_num_tokens;
 };
 
 namespace {
+
+// There is one writer, so reading and writing need not be one operation.
+template <typename T>
+void Add(std::atomic<T>& total, T value) {
+  total.store(total.load(std::memory_order_relaxed) + value, std::memory_order_release);
+}
+
+template <typename T>
+void Copy(const std::atomic<T>* from, size_t count, T* to) {
+  for (size_t i = 0; i < count; ++i) to[i] = from[i].load(std::memory_order_acquire);
+}
 
 // One layer's sums over the window; spans are [E].
 struct WindowSums {
@@ -108,6 +128,10 @@ ExpertLoad::ExpertLoad(std::vector<int> layers, int num_experts, int top_k)
 
 ExpertLoad::~ExpertLoad() = default;
 
+int ExpertLoad::num_experts() const { return state_->num_experts; }
+
+int ExpertLoad::top_k() const { return state_->top_k; }
+
 void ExpertLoad::Publish(const ExpertStep& step) {
   State& s = *state_;
   const size_t num_layers = s.layers.size();
@@ -115,20 +139,26 @@ void ExpertLoad::Publish(const ExpertStep& step) {
   CHECK(step.tokens.size() == s.size && step.weights.size() == s.size &&
         step.probabilities.size() == s.size && step.seconds.size() == num_layers);
 
-  base::MutexLock lock(s.mutex);
-  const auto place = static_cast<size_t>(s.steps % kWindowSteps);
-  ++s.steps;
-  s.window_num_tokens += step.num_tokens - s.ring_num_tokens[place];
+  const uint64_t version = s.version.load(std::memory_order_relaxed);
+  s.version.store(version + 1, std::memory_order_relaxed);
+  const auto place = static_cast<size_t>(s.steps.load(std::memory_order_relaxed) % kWindowSteps);
+  Add(s.steps, int64_t{1});
+  Add(s.window_num_tokens, step.num_tokens - s.ring_num_tokens[place]);
   s.ring_num_tokens[place] = step.num_tokens;
   int32_t* const old_tokens = s.ring_tokens.data() + place * s.size;
   float* const old_probability = s.ring_probability.data() + place * s.size;
   for (size_t i = 0; i < s.size; ++i) {
-    s.tokens[i] += step.tokens[i];
-    s.weight[i] += step.weights[i];
-    s.window_tokens[i] += step.tokens[i] - old_tokens[i];
-    s.window_probability[i] +=
-        ToFixedPoint(step.probabilities[i]) - ToFixedPoint(old_probability[i]);
-    old_tokens[i] = step.tokens[i];
+    // Most experts have no token of a small batch, now as a window ago.
+    if (step.tokens[i] != 0) {
+      Add(s.tokens[i], int64_t{step.tokens[i]});
+      Add(s.weight[i], double{step.weights[i]});
+    }
+    if (step.tokens[i] != old_tokens[i]) {
+      Add(s.window_tokens[i], int64_t{step.tokens[i]} - old_tokens[i]);
+      old_tokens[i] = step.tokens[i];
+    }
+    Add(s.window_probability[i],
+        ToFixedPoint(step.probabilities[i]) - ToFixedPoint(old_probability[i]));
     old_probability[i] = step.probabilities[i];
   }
   for (size_t layer = 0; layer < num_layers; ++layer) {
@@ -136,18 +166,17 @@ void ExpertLoad::Publish(const ExpertStep& step) {
     const auto active = static_cast<int32_t>(
         std::count_if(tokens.begin(), tokens.end(), [](int32_t n) { return n > 0; }));
     int32_t& old_active = s.ring_active[place * num_layers + layer];
-    s.window_active[layer] += active - old_active;
+    Add(s.window_active[layer], int64_t{active} - old_active);
     old_active = active;
-    s.seconds[layer] += step.seconds[layer];
+    Add(s.seconds[layer], step.seconds[layer]);
   }
+  s.version.store(version + 2, std::memory_order_release);
 }
 
 ExpertLoad::Snapshot ExpertLoad::Read() const {
   const State& s = *state_;
   const size_t num_layers = s.layers.size();
   const auto num_experts = static_cast<size_t>(s.num_experts);
-  // The engine thread waits while the lock is held, so memory is made ready before and the
-  // arithmetic done after.
   Snapshot snapshot;
   snapshot.layers.resize(num_layers);
   for (LayerLoad& load : snapshot.layers) {
@@ -158,19 +187,21 @@ ExpertLoad::Snapshot ExpertLoad::Read() const {
   std::vector<int64_t> window_probability(s.size);
   std::vector<int64_t> window_active(num_layers);
   int64_t window_num_tokens = 0;
-  {
-    base::MutexLock lock(s.mutex);
-    snapshot.steps = s.steps;
+  for (;; std::this_thread::yield()) {
+    const uint64_t version = s.version.load(std::memory_order_acquire);
+    if (version % 2 != 0) continue;
+    snapshot.steps = s.steps.load(std::memory_order_acquire);
     for (size_t layer = 0; layer < num_layers; ++layer) {
       LayerLoad& load = snapshot.layers[layer];
-      std::copy_n(s.tokens.data() + layer * num_experts, num_experts, load.tokens.data());
-      std::copy_n(s.weight.data() + layer * num_experts, num_experts, load.weight.data());
-      load.seconds = s.seconds[layer];
+      Copy(s.tokens.data() + layer * num_experts, num_experts, load.tokens.data());
+      Copy(s.weight.data() + layer * num_experts, num_experts, load.weight.data());
+      load.seconds = s.seconds[layer].load(std::memory_order_acquire);
     }
-    std::copy_n(s.window_tokens.data(), s.size, window_tokens.data());
-    std::copy_n(s.window_probability.data(), s.size, window_probability.data());
-    std::copy_n(s.window_active.data(), num_layers, window_active.data());
-    window_num_tokens = s.window_num_tokens;
+    Copy(s.window_tokens.data(), s.size, window_tokens.data());
+    Copy(s.window_probability.data(), s.size, window_probability.data());
+    Copy(s.window_active.data(), num_layers, window_active.data());
+    window_num_tokens = s.window_num_tokens.load(std::memory_order_acquire);
+    if (s.version.load(std::memory_order_relaxed) == version) break;
   }
   for (size_t layer = 0; layer < num_layers; ++layer) {
     snapshot.layers[layer].layer = s.layers[layer];

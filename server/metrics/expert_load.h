@@ -34,7 +34,8 @@ struct ExpertStep {
   absl::Span<const double> seconds;
 };
 
-// Publish is for the engine thread alone; Read is for any thread and sees whole steps only.
+// Publish is for the engine thread alone and never waits for readers; Read is for any thread and
+// sees whole steps only.
 class ExpertLoad {
  public:
   // Steps that the balance figures cover.
@@ -43,6 +44,10 @@ class ExpertLoad {
   // `layers` are the decoder layers that have experts, ascending.
   ExpertLoad(std::vector<int> layers, int num_experts, int top_k);
   ~ExpertLoad();
+
+  int num_experts() const;
+  // Experts that each token is routed to, in each layer.
+  int top_k() const;
 
   void Publish(const ExpertStep& step);
 

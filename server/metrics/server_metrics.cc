@@ -6,13 +6,14 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <cmath>
 #include <iterator>
 #include <sstream>
 
 #include "absl/strings/string_view.h"
 #include "base/check.h"
 #include "base/mutex.h"
-#include "metrics/expert_collector.h"
+#include "metrics/expert_text.h"
 #include "metrics/process_collector.h"
 
 namespace sluice::metrics {
@@ -172,37 +173,43 @@ EngineMetrics MakeEngineMetrics(Registry& registry, const RequestMetrics& reques
   };
 }
 
+// Of a metric that counts things.
+template <typename Metric>
+int64_t ValueOf(const Metric& metric) {
+  return static_cast<int64_t>(metric.Value());
+}
+
+// The library's buckets are cumulative, and the last has no bound.
+HistogramCounts CountsOf(const Histogram& histogram) {
+  HistogramCounts counts;
+  uint64_t below = 0;
+  for (const auto& bucket : histogram.Collect().histogram.bucket) {
+    if (std::isfinite(bucket.upper_bound)) counts.bounds.push_back(bucket.upper_bound);
+    counts.counts.push_back(static_cast<int64_t>(bucket.cumulative_count - below));
+    below = bucket.cumulative_count;
+  }
+  return counts;
+}
+
 }  // namespace
 
-struct ServerMetrics::State : prometheus::Collectable {
-  std::vector<MetricFamily> Collect() const override {
-    std::vector<MetricFamily> families = registry.Collect();
-    Append(CollectProcess(), families);
-    const ExpertLoad* load = nullptr;
-    bool per_expert = false;
-    {
-      base::MutexLock lock(mutex);
-      if (expert_metrics != ExpertMetrics::kOff) load = expert_load.get();
-      per_expert = expert_metrics == ExpertMetrics::kPerExpert;
-    }
-    if (load != nullptr) Append(CollectExperts(*load, per_expert), families);
-    return families;
-  }
+struct ServerMetrics::State {
+  explicit State(std::string server_version) : version(std::move(server_version)) {}
 
-  static void Append(std::vector<MetricFamily> from, std::vector<MetricFamily>& to) {
-    to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
-  }
-
+  const std::string version;
   Registry registry;
   const RequestMetrics requests = MakeRequestMetrics(registry);
 
   mutable base::Mutex mutex;
-  // Set once; lives as long as the state.
+  // Set once; they live as long as the state.
+  std::optional<ModelInfo> model ABSL_GUARDED_BY(mutex);
   std::unique_ptr<ExpertLoad> expert_load ABSL_GUARDED_BY(mutex);
   ExpertMetrics expert_metrics ABSL_GUARDED_BY(mutex) = ExpertMetrics::kOff;
+  std::unique_ptr<const EngineMetrics> engine ABSL_GUARDED_BY(mutex);
 };
 
-ServerMetrics::ServerMetrics(const BuildInfo& build) : state_(std::make_shared<State>()) {
+ServerMetrics::ServerMetrics(const BuildInfo& build)
+    : state_(std::make_unique<State>(build.version)) {
   AddGauge(state_->registry, "sluice_build_info", "What this server is; always 1.",
            {{"version", build.version},
             {"compiler", build.compiler},
@@ -228,6 +235,8 @@ void ServerMetrics::SetModel(const ModelInfo& model) {
              {{"kind", kind}})
         .Set(static_cast<double>(bytes));
   }
+  base::MutexLock lock(state_->mutex);
+  state_->model = model;
 }
 
 ExpertLoad& ServerMetrics::AddExpertLoad(std::vector<int> layers, int num_experts, int top_k,
@@ -242,15 +251,64 @@ ExpertLoad& ServerMetrics::AddExpertLoad(std::vector<int> layers, int num_expert
 }
 
 EngineMetrics ServerMetrics::Engine(ExpertLoad& expert_load) {
-  return MakeEngineMetrics(state_->registry, state_->requests, expert_load);
+  const EngineMetrics metrics = MakeEngineMetrics(state_->registry, state_->requests, expert_load);
+  base::MutexLock lock(state_->mutex);
+  if (state_->engine == nullptr) state_->engine = std::make_unique<const EngineMetrics>(metrics);
+  return metrics;
 }
 
-std::shared_ptr<prometheus::Collectable> ServerMetrics::collectable() const { return state_; }
-
 std::string ServerMetrics::Text() const {
-  std::ostringstream text;
-  prometheus::TextSerializer().Serialize(text, state_->Collect());
-  return text.str();
+  std::vector<MetricFamily> families = state_->registry.Collect();
+  std::vector<MetricFamily> process = CollectProcess();
+  families.insert(families.end(), std::make_move_iterator(process.begin()),
+                  std::make_move_iterator(process.end()));
+  std::ostringstream stream;
+  prometheus::TextSerializer().Serialize(stream, families);
+  std::string text = stream.str();
+
+  const ExpertLoad* load = nullptr;
+  bool per_expert = false;
+  {
+    base::MutexLock lock(state_->mutex);
+    if (state_->expert_metrics != ExpertMetrics::kOff) load = state_->expert_load.get();
+    per_expert = state_->expert_metrics == ExpertMetrics::kPerExpert;
+  }
+  if (load != nullptr) AppendExperts(load->Read(), per_expert, text);
+  return text;
+}
+
+const std::string& ServerMetrics::version() const { return state_->version; }
+
+std::optional<ModelInfo> ServerMetrics::model() const {
+  base::MutexLock lock(state_->mutex);
+  return state_->model;
+}
+
+const ExpertLoad* ServerMetrics::expert_load() const {
+  base::MutexLock lock(state_->mutex);
+  return state_->expert_load.get();
+}
+
+std::optional<LiveFigures> ServerMetrics::Figures() const {
+  const EngineMetrics* engine = nullptr;
+  {
+    base::MutexLock lock(state_->mutex);
+    engine = state_->engine.get();
+  }
+  if (engine == nullptr) return std::nullopt;
+  return LiveFigures{
+      .requests_running = ValueOf(engine->requests_running),
+      .requests_waiting = ValueOf(engine->requests_waiting),
+      .prompt_tokens = ValueOf(engine->prompt_tokens_total),
+      .prompt_tokens_cached = ValueOf(engine->prompt_tokens_cached_total),
+      .generated_tokens = ValueOf(engine->generation_tokens_total),
+      .kv_cache_usage_ratio = engine->kv_cache_usage_ratio.Value(),
+      .kv_blocks_used = ValueOf(engine->kv_blocks_used),
+      .kv_blocks_free = ValueOf(engine->kv_blocks_free),
+      .kv_blocks_cached = ValueOf(engine->kv_blocks_cached),
+      .time_to_first_token_seconds = CountsOf(engine->time_to_first_token_seconds),
+      .inter_token_latency_seconds = CountsOf(engine->inter_token_latency_seconds),
+  };
 }
 
 }  // namespace sluice::metrics

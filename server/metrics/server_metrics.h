@@ -1,17 +1,17 @@
 // ServerMetrics: every metric family of the server in one place, built once at start. It hands out
-// structs of references to those who report, and one collectable to whoever exposes them.
+// structs of references to those who report, and text or plain numbers to those who show them.
 #pragma once
-
-#include <prometheus/collectable.h>
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "metrics/engine_metrics.h"
 #include "metrics/expert_load.h"
+#include "metrics/live_figures.h"
 #include "metrics/request_metrics.h"
 
 namespace sluice::metrics {
@@ -58,14 +58,18 @@ class ServerMetrics {
   // result is used.
   EngineMetrics Engine(ExpertLoad& expert_load);
 
-  // All families, for an exposer.
-  std::shared_ptr<prometheus::Collectable> collectable() const;
-  // The same as the text that a scrape gets.
+  // All families, in the Prometheus text format.
   std::string Text() const;
+
+  const std::string& version() const;
+  // What SetModel, AddExpertLoad and Engine were given or have made; absent before.
+  std::optional<ModelInfo> model() const;
+  const ExpertLoad* expert_load() const;
+  std::optional<LiveFigures> Figures() const;
 
  private:
   struct State;
-  std::shared_ptr<State> state_;
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace sluice::metrics

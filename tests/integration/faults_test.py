@@ -38,15 +38,6 @@ import sluice_server  # noqa: E402
 from sluice_server import control_pb2, control_pb2_grpc, generation_pb2, generation_pb2_grpc  # noqa: E402
 
 
-def endless_request():
-    """Its answer is more than the network holds, so that it does not end before it is read."""
-    request = generation_pb2.GenerateRequest(text="Once there was")
-    request.stopping.max_tokens = 900
-    request.stopping.ignore_eos = True
-    request.response.logprobs = 20
-    return request
-
-
 class FaultsTest(unittest.TestCase):
     def start(self, *flags):
         server = sluice_server.SluiceServer(*flags)
@@ -86,7 +77,7 @@ class FaultsTest(unittest.TestCase):
 
     def test_clients_that_are_killed_in_mid_stream_free_what_they_held(self):
         server = self.start()
-        request = endless_request().SerializeToString().hex()
+        request = sluice_server.unread_request().SerializeToString().hex()
         clients = [
             subprocess.Popen(
                 [sys.executable, "-B", __file__, "--hold_a_stream", server.grpc_address, request],
@@ -109,7 +100,7 @@ class FaultsTest(unittest.TestCase):
     def test_a_connection_that_falls_silent_is_closed(self):
         server = self.start("--keepalive_time=1", "--keepalive_timeout=1")
         with http2.Connection(server.grpc_address) as connection:
-            connection.start_call(GENERATE, endless_request().SerializeToString())
+            connection.start_call(GENERATE, sluice_server.unread_request().SerializeToString())
             # The server asks whether anybody is there; nobody says so.
             self.assertIsNotNone(connection.await_frame(http2.PING))
             connection.await_end()
@@ -119,7 +110,7 @@ class FaultsTest(unittest.TestCase):
     def test_a_silent_stream_whose_client_answers_goes_on(self):
         server = self.start("--keepalive_time=1", "--keepalive_timeout=1")
         with http2.Connection(server.grpc_address) as connection:
-            connection.start_call(GENERATE, endless_request().SerializeToString())
+            connection.start_call(GENERATE, sluice_server.unread_request().SerializeToString())
             # Nothing else is sent meanwhile.
             for _ in range(4):
                 while True:
@@ -145,7 +136,7 @@ class FaultsTest(unittest.TestCase):
         rubbish = random.Random(5).randbytes(4096)
         opening = http2.PREFACE + http2.frame(http2.SETTINGS)
         headers = http2.frame(http2.HEADERS, http2.END_HEADERS, 1, http2.call_headers(GENERATE))
-        request = endless_request().SerializeToString()
+        request = sluice_server.unread_request().SerializeToString()
 
         def data(payload, flags=http2.END_STREAM):
             return http2.frame(http2.DATA, flags, 1, payload)

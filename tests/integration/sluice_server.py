@@ -78,6 +78,15 @@ def failure_of_start(*flags):
     return result.stderr.splitlines()[-1]
 
 
+def unread_request():
+    """Its answer is more than the network holds, so that it does not end before it is read."""
+    request = generation_pb2.GenerateRequest(text="Once there was")
+    request.stopping.max_tokens = 900
+    request.stopping.ignore_eos = True
+    request.response.logprobs = 20
+    return request
+
+
 class SluiceServer:
     """A server on free ports, ready to work once constructed; stop() ends it.
 

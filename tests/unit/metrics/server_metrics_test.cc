@@ -17,7 +17,9 @@ namespace sluice::metrics {
 namespace {
 
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::IsSubsetOf;
+using ::testing::IsSupersetOf;
 using ::testing::Key;
 using ::testing::Not;
 using ::testing::Pair;
@@ -192,6 +194,60 @@ TEST(ServerMetricsTest, ReferencesLeadToTheirSeries) {
       {R"(sluice_moe_layer_seconds_total{layer="4"})", "0.125"},
   };
   EXPECT_THAT(want, IsSubsetOf(Parse(metrics.Text()).values));
+}
+
+TEST(ServerMetricsTest, FiguresAreWhatTheReferencesWereGiven) {
+  ServerMetrics metrics(kBuild);
+  EXPECT_EQ(metrics.version(), "1.2.3");
+  EXPECT_FALSE(metrics.Figures().has_value());
+  EXPECT_FALSE(metrics.model().has_value());
+  EXPECT_EQ(metrics.expert_load(), nullptr);
+  ExpertLoad& load = metrics.AddExpertLoad({4}, 2, 1, ExpertMetrics::kOff);
+  EngineMetrics engine = metrics.Engine(load);
+  metrics.SetModel({.name = "demo", .family = "mixtral", .weights = "bf16"});
+  engine.requests_running.Set(1);
+  engine.requests_waiting.Set(2);
+  engine.prompt_tokens_total.Increment(9007199254740991);
+  engine.prompt_tokens_cached_total.Increment(4);
+  engine.generation_tokens_total.Increment(5);
+  engine.kv_cache_usage_ratio.Set(0.25);
+  engine.kv_blocks_used.Set(6);
+  engine.kv_blocks_free.Set(7);
+  engine.kv_blocks_cached.Set(8);
+  for (double seconds : {0.0005, 0.001, 0.3, 0.3, 10000.0}) {
+    engine.time_to_first_token_seconds.Observe(seconds);
+  }
+  engine.inter_token_latency_seconds.Observe(0.00005);
+
+  EXPECT_EQ(metrics.expert_load(), &load);
+  EXPECT_EQ(metrics.model()->name, "demo");
+  const LiveFigures figures = *metrics.Figures();
+  EXPECT_EQ(figures.requests_running, 1);
+  EXPECT_EQ(figures.requests_waiting, 2);
+  EXPECT_EQ(figures.prompt_tokens, 9007199254740991);
+  EXPECT_EQ(figures.prompt_tokens_cached, 4);
+  EXPECT_EQ(figures.generated_tokens, 5);
+  EXPECT_EQ(figures.kv_cache_usage_ratio, 0.25);
+  EXPECT_EQ(figures.kv_blocks_used, 6);
+  EXPECT_EQ(figures.kv_blocks_free, 7);
+  EXPECT_EQ(figures.kv_blocks_cached, 8);
+  const HistogramCounts& first = figures.time_to_first_token_seconds;
+  ASSERT_EQ(first.counts.size(), first.bounds.size() + 1);
+  std::map<double, int64_t> by_bound;
+  for (size_t i = 0; i < first.bounds.size(); ++i) {
+    if (first.counts[i] > 0) by_bound[first.bounds[i]] = first.counts[i];
+  }
+  EXPECT_THAT(by_bound, ElementsAre(Pair(0.001, 2), Pair(0.5, 2)));
+  EXPECT_EQ(first.counts.back(), 1);
+  EXPECT_EQ(figures.inter_token_latency_seconds.counts.front(), 1);
+}
+
+TEST(ServerMetricsTest, ObjectivesAreBoundsOfTheirHistograms) {
+  ServerMetrics metrics(kBuild);
+  metrics.Engine(metrics.AddExpertLoad({0}, 2, 1, ExpertMetrics::kOff));
+  const LiveFigures figures = *metrics.Figures();
+  EXPECT_THAT(figures.time_to_first_token_seconds.bounds, IsSupersetOf({0.1, 0.25, 0.5, 2.5}));
+  EXPECT_THAT(figures.inter_token_latency_seconds.bounds, IsSupersetOf({0.05, 0.1, 0.25, 0.5}));
 }
 
 TEST(ServerMetricsTest, LargeCountsArePrintedDigitByDigit) {

@@ -1,9 +1,8 @@
-// Turns an ExpertLoad into metric families, at the moment of a scrape.
+// Writes an ExpertLoad in the Prometheus text format, straight into a string: a model may have tens
+// of thousands of experts, for which prometheus::TextSerializer would take too long.
 #pragma once
 
-#include <prometheus/metric_family.h>
-
-#include <vector>
+#include <string>
 
 #include "metrics/expert_load.h"
 
@@ -12,6 +11,6 @@ namespace sluice::metrics {
 // With `per_expert`, expert_tokens_total and expert_weight_total have a series for each expert of
 // each layer; otherwise only the per-layer families are there. Every series is there from the
 // start, as zero.
-std::vector<prometheus::MetricFamily> CollectExperts(const ExpertLoad& load, bool per_expert);
+void AppendExperts(const ExpertLoad::Snapshot& snapshot, bool per_expert, std::string& text);
 
 }  // namespace sluice::metrics
