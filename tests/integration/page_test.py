@@ -113,9 +113,14 @@ class PageTest(unittest.TestCase):
         self.addCleanup(lambda: server.is_running() and server.stop())
         return server
 
-    def open(self, server):
+    def open(self, server, script=""):
+        """Opens the page of `server`; `script` runs before its own ones."""
         self.browser.prefer("light")
-        self.driver.get(f"http://{server.metrics_address}/")
+        identifier = self.browser.run_in_new_pages(script)
+        try:
+            self.driver.get(f"http://{server.metrics_address}/")
+        finally:
+            self.browser.forget(identifier)
         self.browser.await_true(lambda: self.text("state-text") == "ready")
         self.addCleanup(lambda: self.driver.get("about:blank"))
 
@@ -313,8 +318,7 @@ class PageTest(unittest.TestCase):
     def test_models_of_any_shape(self):
         server = self.start()
         for layers, experts in ((2, 8), (48, 128), (61, 256)):
-            script = self.browser.run_in_new_pages(f"const LAYERS = {layers}, EXPERTS = {experts}; {PRETEND}")
-            self.open(server)
+            self.open(server, f"const LAYERS = {layers}, EXPERTS = {experts}; {PRETEND}")
             self.click_mode("total")
             for width in (1280, 390):
                 with self.subTest(layers=layers, experts=experts, width=width):
@@ -333,14 +337,12 @@ class PageTest(unittest.TestCase):
                     self.assertGreaterEqual(self.driver.execute_script(sight) + 2, map_width)
             # Markup in a name is text, and what turns its direction does so for the name alone.
             self.assertIn("<b>bold</b>", self.text("model"))
-            self.assertEqual(self.text("weights"), "· f · int4")
+            self.assertEqual(self.text_content("weights"), "· f · int4")
             self.browser.resize(1280, 1000)
-            self.browser.forget(script)
 
     def test_a_hidden_page_does_not_ask(self):
         server = self.start()
-        script = self.browser.run_in_new_pages(COUNT_WHAT_WILL_HAPPEN)
-        self.open(server)
+        self.open(server, COUNT_WHAT_WILL_HAPPEN)
         asked = lambda: sum(address.endswith("experts.json") for address in self.browser.addresses())
         is_idle = lambda: self.driver.execute_script("return willHappen.size === 0")
         hide = """
@@ -352,7 +354,6 @@ class PageTest(unittest.TestCase):
         before = asked()
         self.driver.execute_script(hide, False)
         self.browser.await_true(lambda: asked() > before + 1)
-        self.browser.forget(script)
 
     def test_only_its_own_server_is_asked_and_nothing_is_complained_about(self):
         server = self.start()
