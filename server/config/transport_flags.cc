@@ -47,7 +47,7 @@ constexpr std::array<Flag, 17> kFlags = {{
       "Permissions of Unix sockets, in octal; who may write may call"},
      SetParsed<&C::socket_mode, ParseFileMode>},
     {{"metrics_listen", "IP:PORT", "127.0.0.1:9090",
-      "Where Prometheus metrics are served; empty turns them off"},
+      "Where metrics, health and the built-in page are served; empty turns them off"},
      SetParsed<&C::metrics_listen, ParseMetricsListen>},
     {{"tls_cert", "FILE", "",
       "Certificate chain of the server, PEM: turns TLS on. This and the other files of TLS are "

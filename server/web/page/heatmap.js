@@ -1,18 +1,18 @@
 // The map of layers x experts: draws it, and says which cell is pointed at or chosen by keys.
 
-import {integer, percent, rate, roundUp, short} from './history.js';
+import {integer, percent, rate, roundUp, shortInteger, shortRate} from './history.js';
 
 const LEFT = 40;  // for the layers' numbers
 const TOP = 22;   // for the experts' numbers
 const MIN_CELL = {width: 4, height: 8};
-const MAX_CELL = {width: 120, height: 40};
+const MAX_CELL = {width: 150, height: 40};
 const HEIGHT = 520;  // that many layers share, if their rows are not too low then
 const STOPS = 7;
 
 export const MODES = {
-  rate: {write: rate, inCell: short, note: 'tokens per second, over the last 5 s'},
+  rate: {write: rate, inCell: shortRate, note: 'tokens per second, over the last 5 s'},
   share: {write: percent, inCell: (value) => (100 * value).toFixed(1), note: 'share of the layer’s tokens, over the last minute, in percent'},
-  total: {write: integer, inCell: short, note: 'tokens since the server started'},
+  total: {write: integer, inCell: shortInteger, note: 'tokens since the server started'},
 };
 
 const cellSize = (space, count, {min, max}) => Math.min(max, Math.max(min, Math.floor(space / count)));
@@ -37,7 +37,11 @@ function rampOf(style) {
   });
 }
 
-const isBright = ([r, g, b]) => 0.299 * r + 0.587 * g + 0.114 * b > 140;
+// Whether dark text on a colour has more contrast than bright text has, by WCAG's relative luminance.
+function isBright(colour) {
+  const [r, g, b] = colour.map((value) => ((value / 255 + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.18;
+}
 
 export class Heatmap {
   #canvas;
@@ -139,11 +143,11 @@ export class Heatmap {
     if (left + this.#cell.width > scrollLeft + clientWidth) this.#frame.scrollLeft = left + this.#cell.width - clientWidth;
   }
 
-  // The value of the last colour: it rises at once and falls only when half of it would do, so that colours keep still.
+  // The value of the last colour: it rises at once and falls only when much less would do, so that colours keep still.
   #scale(most) {
     const wanted = this.#mode === 'share' ? Math.min(1, roundUp(most)) : roundUp(most);
     const old = this.#scales[this.#mode] ?? 0;
-    if (wanted > old || wanted < old / 2) this.#scales[this.#mode] = wanted;
+    if (wanted > old || wanted < 0.6 * old) this.#scales[this.#mode] = wanted;
     return this.#scales[this.#mode];
   }
 

@@ -110,14 +110,13 @@ export function quantile(histogram, q) {
   return bounds.at(-1);
 }
 
-// The smallest of 1, 2, 5, 10, 20, ... and their tenths that is not below `value`.
+// `value`, rounded up to a number whose first digit says it all, or 1.5 times a power of ten.
 export function roundUp(value) {
   if (!(value > 0)) return 1;
-  const power = 10 ** Math.floor(Math.log10(value));
-  for (const factor of [1, 2, 5]) {
-    if (value <= factor * power) return factor * power;
-  }
-  return 10 * power;
+  const power = Math.floor(Math.log10(value));
+  const factor = [1, 1.5, 2, 3, 4, 5, 6, 8].find((candidate) => value <= candidate * 10 ** power) ?? 10;
+  // Written and read, so that 3 * 10 ** -1 is 0.3.
+  return Number(`${factor}e${power}`);
 }
 
 const whole = new Intl.NumberFormat('en', {maximumFractionDigits: 0});
@@ -126,11 +125,17 @@ const compact = new Intl.NumberFormat('en', {notation: 'compact', maximumSignifi
 // How numbers are written; null, which is not known, as a dash.
 const written = (format) => (value) => (value === null || value === undefined ? '–' : format(value));
 export const integer = written((value) => whole.format(value));
-export const rate = written((value) => (value !== 0 && value < 99.95 ? value.toFixed(1) : whole.format(value)));
+export const rate = written((value) => {
+  if (value === 0 || value >= 1e6) return compact.format(value);
+  return value < 99.95 ? value.toFixed(1) : whole.format(value);
+});
 export const percent = written((value) => `${(100 * value).toFixed(1)} %`);
-export const short = written((value) => (value !== 0 && value < 9.95 ? value.toFixed(1) : compact.format(value)));
+export const shortInteger = written((value) => (value < 1000 ? whole.format(value) : compact.format(value)));
+export const shortRate = written((value) => (value < 99.95 ? value.toFixed(1) : compact.format(value)));
 export const seconds = written((value) => {
   if (value >= 9.95) return `${whole.format(value)} s`;
   if (value >= 0.9995) return `${value.toFixed(1)} s`;
-  return `${(1000 * value).toPrecision(value < 0.00995 ? 2 : 3)} ms`;
+  if (value >= 0.0995) return `${whole.format(1e3 * value)} ms`;
+  if (value >= 0.0009995) return `${(1e3 * value).toFixed(1)} ms`;
+  return `${whole.format(1e6 * value)} µs`;
 });

@@ -25,7 +25,7 @@ function showKvCache(engine) {
   const blocks = engine ? engine.kv_blocks_used + engine.kv_blocks_cached + engine.kv_blocks_free : 0;
   write('kv-use', percent(engine?.kv_cache_usage_ratio));
   write('kv-blocks', blocks
-    ? `${integer(engine.kv_blocks_cached)} cached, ${integer(engine.kv_blocks_free)} free of ${integer(blocks)} blocks`
+    ? `${integer(engine.kv_blocks_cached)} of ${integer(blocks)} cached`
     : '\u00a0');
   element('kv-used-bar').style.width = `${blocks ? (100 * engine.kv_blocks_used) / blocks : 0}%`;
   element('kv-cached-bar').style.width = `${blocks ? (100 * engine.kv_blocks_cached) / blocks : 0}%`;
@@ -74,6 +74,7 @@ export class BalanceTable {
       body.replaceChildren();
       this.#rows = layers.map(() => addBalanceRow(body));
     }
+    write('num-experts', experts ? `of ${experts.num_experts} experts` : 'experts');
     write('window-note', experts ? `over the last ${integer(experts.window_steps)} steps` : '\u00a0');
     layers.forEach((layer, i) => {
       const {head, gauges} = this.#rows[i];
@@ -84,7 +85,7 @@ export class BalanceTable {
       const figures = [
         [layer.imbalance.toFixed(2), fill(layer.imbalance)],
         [layer.routing_entropy.toFixed(3), layer.routing_entropy],
-        [`${layer.active_experts.toFixed(1)} of ${most}`, layer.active_experts / most],
+        [layer.active_experts.toFixed(1), layer.active_experts / most],
         [layer.load_balance_loss.toFixed(3), fill(layer.load_balance_loss)],
       ];
       figures.forEach(([text, share], column) => {
@@ -102,7 +103,8 @@ export class BalanceTable {
 
 export function showHead(answer) {
   const model = answer.model;
-  write('model', model ? `${model.name} · ${model.family} · ${model.weights}` : '\u00a0');
+  write('model', model ? model.name : '\u00a0');
+  write('weights', model ? `· ${model.family} · ${model.weights}` : '');
   write('version', `version ${answer.version}`);
 }
 
