@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "config/server_config.h"
 #include "server/server.h"
@@ -23,7 +24,7 @@ namespace {
 constexpr int kEndOfWaiting = SIGUSR1;
 
 int Fail(const absl::Status& status) {
-  std::fprintf(stderr, "sluice-server: %s\n", std::string(status.message()).c_str());
+  base::LogPlainLine(absl::StrCat("sluice-server: ", status.message()));
   return 1;
 }
 
@@ -43,7 +44,8 @@ sigset_t BlockSignals() {
 
 // The first SIGTERM or SIGINT drains the server, or ends it if there is nothing to drain; a second
 // one ends it at once, with code 1. SIGHUP has files read again. Returns when `ended` is set and
-// kEndOfWaiting comes; others may send that, too.
+// kEndOfWaiting comes; others may send that, too. What is done is done before anything is said of
+// it.
 void WaitForSignals(const sigset_t& signals, const std::atomic<bool>& ended, Server& server) {
   for (bool is_first = true;;) {
     int number = 0;
@@ -52,16 +54,17 @@ void WaitForSignals(const sigset_t& signals, const std::atomic<bool>& ended, Ser
       if (ended) return;
       continue;
     }
-    base::Log().info("signal {}", NameOf(number));
     if (number == SIGHUP) {
       server.Reload();
-      continue;
-    }
-    if (!is_first || !server.Stop()) {
+    } else if (!is_first || !server.Stop()) {
       server.RemoveSockets();
+      base::Log().info("signal {}", NameOf(number));
+      base::FlushLog();
       std::_Exit(is_first ? 0 : 1);
+    } else {
+      is_first = false;
     }
-    is_first = false;
+    base::Log().info("signal {}", NameOf(number));
   }
 }
 

@@ -22,7 +22,8 @@ namespace {
 constexpr size_t kMaxWaitingTexts = 64;
 // How soon new certificates and tokens are seen.
 constexpr absl::Duration kFileWatchInterval = absl::Seconds(1);
-// For the last messages to leave once every stream has its end.
+// For the last messages to leave once every stream has its end. Part of how long a server takes
+// beyond --drain_timeout, see docs/architecture.md.
 constexpr absl::Duration kFarewellTime = absl::Seconds(2);
 
 #if defined(__clang__)
@@ -131,8 +132,13 @@ absl::Status Server::OpenFiles() {
 
 absl::Status Server::Listen() {
   if (!config_.metrics_listen.empty()) {
-    ASSIGN_OR_RETURN(web_, web::Endpoint::Start(config_.metrics_listen, metrics_,
-                                                [this] { return ReadinessOf(slot_.phase()); }));
+    auto endpoint = web::Endpoint::Start(config_.metrics_listen, metrics_,
+                                         [this] { return ReadinessOf(slot_.phase()); });
+    if (!endpoint.ok()) {
+      return absl::Status(endpoint.status().code(),
+                          absl::StrCat("--metrics_listen: ", endpoint.status().message()));
+    }
+    web_ = *std::move(endpoint);
   }
   const api::GrpcPorts ports = {
       .addresses = config_.listen, .socket_mode = config_.socket_mode, .tls = tls_.get()};
@@ -145,7 +151,7 @@ absl::Status Server::Listen() {
                                .keepalive_time = config_.keepalive_time,
                                .keepalive_timeout = config_.keepalive_timeout},
                               api_));
-  watcher_ = std::make_unique<base::FileWatcher>(kFileWatchInterval);
+  watcher_ = std::make_unique<api::FileWatcher>(kFileWatchInterval);
   if (tls_ != nullptr) {
     watcher_->Watch({config_.tls_cert, config_.tls_key, config_.tls_client_ca},
                     [this] { tls_->Reload(); });
@@ -218,8 +224,9 @@ void Server::Drain() {
   const int left = active_calls_.WaitUntilNone(config_.drain_timeout);
   if (left > 0) base::Log().warn("ending {} requests that did not finish in time", left);
   model_->engine().Stop();
+  const absl::Time last = absl::Now() + kFarewellTime;
   active_calls_.WaitUntilNone(kFarewellTime);
-  grpc_->Shutdown(kFarewellTime);
+  grpc_->Shutdown(last - absl::Now());
   base::Log().info("stopped");
 }
 

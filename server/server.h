@@ -9,9 +9,9 @@
 #include "absl/status/statusor.h"
 #include "api/access_log.h"
 #include "api/authenticator.h"
+#include "api/file_watcher.h"
 #include "api/grpc_server.h"
 #include "api/tls_credentials.h"
-#include "base/file_watcher.h"
 #include "base/mutex.h"
 #include "config/server_config.h"
 #include "kernels/packed_matrix.h"
@@ -72,7 +72,7 @@ class Server {
   std::unique_ptr<web::Endpoint> web_;
   std::unique_ptr<api::GrpcServer> grpc_;
   // Last, so that it stops before what it reloads goes.
-  std::unique_ptr<base::FileWatcher> watcher_;
+  std::unique_ptr<api::FileWatcher> watcher_;
 
   base::Mutex mutex_;
   base::CondVar changed_;

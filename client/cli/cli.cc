@@ -8,6 +8,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/string_view.h"
+#include "cli/token_secrecy.h"
 
 namespace sluice::cli {
 namespace {
@@ -113,6 +114,11 @@ int RunCli(std::vector<std::string> arguments, Console& console) {
   if (!client.ok()) {
     PrintError(client.status(), console.err);
     return kExitUsage;
+  }
+  if (!connection.token_file.empty() && connection.tls_ca.empty() &&
+      !IsOnThisMachine(connection.address)) {
+    console.err << "sluice: warning: without --tls_ca the token can be read on its way to "
+                << connection.address << "\n";
   }
   Environment environment{.client = **client,
                           .console = console,

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
+#include "base/line_writer.h"
 #include "metrics/request_metrics.h"
 
 namespace sluice::api {
@@ -16,7 +16,8 @@ namespace sluice::api {
 class AccessLog {
  public:
   struct Options {
-    // A file, which is added to, or "stderr".
+    // "stderr", or a file, which is added to. Devices and pipes that somebody reads will do, too,
+    // such as /dev/stdout.
     std::string file = "stderr";
     // Whether lines may hold prompts and answers; nothing is done about it here.
     bool log_prompts = false;
@@ -26,25 +27,36 @@ class AccessLog {
     prometheus::Counter* dropped_lines = nullptr;
   };
 
-  // INVALID_ARGUMENT, naming the flag, if the file cannot be opened.
+  // INVALID_ARGUMENT, naming the flag, if the file cannot be opened or is of another kind; a pipe
+  // is not waited for.
   static absl::StatusOr<std::unique_ptr<AccessLog>> Open(const Options& options);
-  // Waits until what was written is on the file, at most two seconds: then the rest is lost.
+  // Waits until what was written is on the file, at most a second: then the rest is lost. What goes
+  // to standard error is waited for when the process ends (see base::FlushLog).
   ~AccessLog();
 
   // `line` has no end of line.
   void Write(std::string line);
-  // Opens the file anew, under the same name: for those who have renamed it.
+  // Opens the file anew, under the same name: for those who have renamed it. Each line is in one of
+  // them as a whole.
   void Reopen();
-  bool log_prompts() const { return log_prompts_; }
+  bool log_prompts() const { return options_.log_prompts; }
 
  private:
-  class Writer;
+  // `file`: null for standard error.
+  AccessLog(const Options& options, std::unique_ptr<base::LineWriter> file);
 
-  AccessLog(std::shared_ptr<Writer> writer, bool log_prompts);
+  void OnProgress(const base::LineWriter::Progress& progress);
+  void Count();
+  void Complain(const char* why);
 
-  // Shared with the thread that writes, which may hang in the file system for ever.
-  const std::shared_ptr<Writer> writer_;
-  const bool log_prompts_;
+  const Options options_;
+  // Null: standard error.
+  const std::unique_ptr<base::LineWriter> file_;
+  // Lines were lost, and that was logged, since the last time that all was well. Only the thread
+  // that writes uses it.
+  bool is_failing_ = false;
+  // Last, so that it calls OnProgress no longer than there is all the rest.
+  base::LineWriter::Source lines_;
 };
 
 }  // namespace sluice::api

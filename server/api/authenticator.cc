@@ -3,11 +3,11 @@
 #include <openssl/crypto.h>
 
 #include <algorithm>
-#include <fstream>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "api/flag_file.h"
 #include "api/status_mapping.h"
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -19,20 +19,10 @@ namespace {
 constexpr absl::Duration kPlaceRetryDelay = absl::Seconds(1);
 
 absl::StatusOr<std::vector<TokenRule>> ReadTokenFile(const std::string& path) {
-  constexpr size_t kMaxBytes = 1 << 20;
-  const auto error = [&](absl::string_view what) {
-    return absl::InvalidArgumentError(absl::StrCat("--auth_tokens=", path, ": ", what));
-  };
-  std::ifstream file(path, std::ios::binary);
-  std::string text(kMaxBytes + 1, '\0');
-  if (!file ||
-      (!file.read(text.data(), static_cast<std::streamsize>(text.size())) && !file.eof())) {
-    return error("cannot be read");
-  }
-  text.resize(static_cast<size_t>(file.gcount()));
-  if (text.size() > kMaxBytes) return error("is larger than 1 MiB");
+  constexpr absl::string_view kFlag = "--auth_tokens";
+  ASSIGN_OR_RETURN(const std::string text, ReadFlagFile(kFlag, path));
   auto rules = ParseTokenFile(text);
-  if (!rules.ok()) return error(rules.status().message());
+  if (!rules.ok()) return FlagFileError(kFlag, path, rules.status().message());
   return rules;
 }
 

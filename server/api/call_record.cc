@@ -11,8 +11,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Of a prompt or an answer that is logged, in bytes or token ids; the rest is cut.
-constexpr int kMaxLoggedText = 64 * 1024;
+// Bytes of a prompt or an answer that is logged; the rest is cut.
+constexpr size_t kMaxLoggedText = 64 * 1024;
+// Token ids of a prompt that is logged: these take 8 bytes each, or less.
+constexpr int kMaxLoggedIds = kMaxLoggedText / 8;
+// Bytes of a message's role.
+constexpr size_t kMaxLoggedRole = 64;
 // Choices whose answers are logged.
 constexpr size_t kMaxLoggedAnswers = 64;
 
@@ -82,27 +86,48 @@ void AddSeconds(const char* name, absl::Time start, std::optional<absl::Time> en
   if (end) line[name] = absl::ToDoubleSeconds(*end - start);
 }
 
-std::string Cut(const std::string& text) { return text.substr(0, kMaxLoggedText); }
+// As much of the prompt as is logged.
+v1::GenerateRequest CutPrompt(const v1::GenerateRequest& request) {
+  v1::GenerateRequest cut;
+  switch (request.prompt_case()) {
+    case v1::GenerateRequest::kText:
+      cut.set_text(request.text().substr(0, kMaxLoggedText));
+      break;
+    case v1::GenerateRequest::kTokenIds: {
+      const auto& ids = request.token_ids().ids();
+      cut.mutable_token_ids()->mutable_ids()->Add(
+          ids.begin(), ids.begin() + std::min(ids.size(), kMaxLoggedIds));
+      break;
+    }
+    case v1::GenerateRequest::kChat:
+      for (size_t left = kMaxLoggedText;
+           const v1::ChatMessage& message : request.chat().messages()) {
+        v1::ChatMessage& cut_message = *cut.mutable_chat()->add_messages();
+        cut_message.set_role(message.role().substr(0, kMaxLoggedRole));
+        cut_message.set_content(message.content().substr(0, left));
+        // A message without text takes room in the line, too.
+        const size_t bytes = cut_message.content().size() + kMaxLoggedRole;
+        if (bytes >= left) break;
+        left -= bytes;
+      }
+      break;
+    case v1::GenerateRequest::PROMPT_NOT_SET:
+      break;
+  }
+  return cut;
+}
 
 // A text, a list of token ids, or a list of messages.
 Json PromptOf(const v1::GenerateRequest& request) {
   switch (request.prompt_case()) {
     case v1::GenerateRequest::kText:
-      return Cut(request.text());
-    case v1::GenerateRequest::kTokenIds: {
-      const auto& ids = request.token_ids().ids();
-      return Json(
-          std::vector<int>(ids.begin(), ids.begin() + std::min(ids.size(), kMaxLoggedText)));
-    }
+      return request.text();
+    case v1::GenerateRequest::kTokenIds:
+      return std::vector<int>(request.token_ids().ids().begin(), request.token_ids().ids().end());
     case v1::GenerateRequest::kChat: {
       Json messages = Json::array();
-      int left = kMaxLoggedText;
       for (const v1::ChatMessage& message : request.chat().messages()) {
-        const std::string content = message.content().substr(0, static_cast<size_t>(left));
-        messages.push_back({{"role", message.role().substr(0, 64)}, {"content", content}});
-        // A message without text takes room in the line, too.
-        left -= static_cast<int>(content.size()) + 64;
-        if (left <= 0) break;
+        messages.push_back({{"role", message.role()}, {"content", message.content()}});
       }
       return messages;
     }
@@ -116,7 +141,7 @@ Json PromptOf(const v1::GenerateRequest& request) {
 
 std::optional<LoggedTexts> TextsToLog(const ApiContext& api, const v1::GenerateRequest& request) {
   if (api.access_log == nullptr || !api.access_log->log_prompts()) return std::nullopt;
-  return LoggedTexts{request, {}};
+  return LoggedTexts{CutPrompt(request), {}};
 }
 
 void AddAnswer(const v1::GenerateResponse& response, LoggedTexts& texts) {
@@ -125,7 +150,7 @@ void AddAnswer(const v1::GenerateResponse& response, LoggedTexts& texts) {
   if (choice >= kMaxLoggedAnswers) return;
   if (texts.answers.size() <= choice) texts.answers.resize(choice + 1);
   std::string& answer = texts.answers[choice];
-  answer = Cut(answer + response.delta().text());
+  answer.append(response.delta().text(), 0, kMaxLoggedText - answer.size());
 }
 
 void RecordFinished(const ApiContext& api, const ArrivedCall& call,
@@ -147,7 +172,7 @@ void RecordFinished(const ApiContext& api, const ArrivedCall& call,
   AddSeconds("queue_seconds", request.start_time, request.admitted_time, line);
   AddSeconds("first_token_seconds", request.start_time, request.first_token_time, line);
   if (request.texts) {
-    line["prompt"] = PromptOf(request.texts->request);
+    line["prompt"] = PromptOf(request.texts->prompt);
     line["answers"] = request.texts->answers;
   }
   Write(api, line);

@@ -15,10 +15,11 @@
 
 namespace sluice::api {
 
-// Prompt and answers of a call, for the access log alone.
+// Prompt and answers of a call, for the access log alone: as much of them as its line holds.
 struct LoggedTexts {
-  v1::GenerateRequest request;
-  // By choice.
+  // The request's prompt, cut, and nothing else.
+  v1::GenerateRequest prompt;
+  // By choice, cut.
   std::vector<std::string> answers;
 };
 

@@ -6,7 +6,6 @@
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
-#include <unistd.h>
 
 #include <mutex>
 #include <utility>
@@ -16,7 +15,6 @@
 #include "absl/strings/str_join.h"
 #include "api/library_logs.h"
 #include "api/stranger_guard.h"
-#include "api/unix_socket.h"
 #include "base/status_macros.h"
 #include "grpc/health/v1/health.pb.h"
 
@@ -84,10 +82,11 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcPorts& p
   if (api.authenticator != nullptr) Guard(*api.authenticator, builder);
   std::vector<int> bound(ports.addresses.size(), 0);
   for (size_t i = 0; i < ports.addresses.size(); ++i) {
-    const std::string& address = ports.addresses[i];
+    std::string address = ports.addresses[i];
     if (const std::string path = SocketPathOf(address); !path.empty()) {
-      RETURN_IF_ERROR(ClearSocketPath(path));
-      server->sockets_.push_back(path);
+      ASSIGN_OR_RETURN(auto socket, SocketFile::Create(path));
+      address = socket->first_address();
+      server->sockets_.push_back(std::move(socket));
     }
     builder.AddListeningPort(
         address, ports.tls != nullptr ? ports.tls->ForPort() : grpc::InsecureServerCredentials(),
@@ -104,14 +103,15 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcPorts& p
   for (size_t i = 0; i < ports.addresses.size(); ++i) {
     const std::string& address = ports.addresses[i];
     if (bound[i] == 0) {
-      return absl::UnavailableError(
-          absl::StrCat("cannot listen on ", address, " for gRPC: the address is wrong or in use"));
+      return absl::UnavailableError(absl::StrCat(
+          "--listen=", address, " cannot be listened on: the address is wrong or in use"));
     }
     addresses.push_back(SocketPathOf(address).empty()
                             ? absl::StrCat(address.substr(0, address.rfind(':')), ":", bound[i])
                             : address);
   }
   if (server->server_ == nullptr) return absl::UnavailableError("gRPC cannot be served");
+  for (const auto& socket : server->sockets_) RETURN_IF_ERROR(socket->Publish());
   server->address_ = absl::StrJoin(addresses, ",");
   server->SetReady(false);
   return server;
@@ -129,11 +129,12 @@ void GrpcServer::SetReady(bool ready) {
 }
 
 void GrpcServer::RemoveSockets() {
-  for (const std::string& path : sockets_) unlink(path.c_str());
+  for (const auto& socket : sockets_) socket->Remove();
 }
 
 void GrpcServer::Shutdown(absl::Duration timeout) {
   if (server_ == nullptr) return;
+  RemoveSockets();
   server_->Shutdown(absl::ToChronoTime(absl::Now() + timeout));
   server_->Wait();
 }

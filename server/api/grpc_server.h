@@ -15,6 +15,7 @@
 #include "api/generation_service.h"
 #include "api/kserve_service.h"
 #include "api/tls_credentials.h"
+#include "api/unix_socket.h"
 
 namespace sluice::api {
 
@@ -23,7 +24,7 @@ struct GrpcPorts {
   // Each HOST:PORT, where port 0 picks a free one, or unix:/path.
   std::vector<std::string> addresses;
   // Permissions of Unix sockets, as chmod takes them.
-  int socket_mode = 0600;
+  int socket_mode = 0660;
   // For all of them; null: no TLS. Outlives the server.
   TlsCredentials* tls = nullptr;
 };
@@ -48,9 +49,9 @@ struct GrpcLimits {
 // Used by one thread.
 class GrpcServer {
  public:
-  // Listens. UNAVAILABLE, naming the address, if that is not possible, also if another server is
-  // there; a Unix socket that is left of a server that was killed is replaced. The health of "" is
-  // SERVING at once, that of the services when SetReady says so. `api` must outlive this.
+  // Listens. UNAVAILABLE, naming flag and address, if that is not possible, also if another server
+  // is there; a Unix socket that is left of a server that was killed is replaced. The health of ""
+  // is SERVING at once, that of the services when SetReady says so. `api` must outlive this.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const GrpcPorts& ports,
                                                            const GrpcLimits& limits,
                                                            ApiContext& api);
@@ -64,6 +65,7 @@ class GrpcServer {
   void SetReady(bool ready);
 
   // Removes its Unix sockets: for a process that is about to end without Shutdown, which also does.
+  // Any thread may call it.
   void RemoveSockets();
 
   // Closes the ports, waits for the calls that are under way, and ends those that are not done
@@ -73,8 +75,7 @@ class GrpcServer {
  private:
   explicit GrpcServer(ApiContext& api);
 
-  // Unix sockets' paths.
-  std::vector<std::string> sockets_;
+  std::vector<std::unique_ptr<SocketFile>> sockets_;
   GenerationService generation_;
   ControlService control_;
   KserveService kserve_;

@@ -6,15 +6,16 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509.h>
 
 #include <ctime>
-#include <fstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "api/flag_file.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 
@@ -31,6 +32,7 @@ struct Freed {
 using Bio = std::unique_ptr<BIO, Freed<BIO_free>>;
 using Certificate = std::unique_ptr<X509, Freed<X509_free>>;
 using Key = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
+using Context = std::unique_ptr<SSL_CTX, Freed<SSL_CTX_free>>;
 
 Bio BytesOf(const std::string& pem) {
   return Bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
@@ -56,21 +58,21 @@ Key KeyIn(const std::string& pem) {
   return key;
 }
 
-absl::Status FlagError(absl::string_view flag, const std::string& file, absl::string_view what) {
-  return absl::InvalidArgumentError(absl::StrCat(flag, "=", file, " ", what));
-}
-
-absl::StatusOr<std::string> ReadPem(absl::string_view flag, const std::string& path) {
-  constexpr size_t kMaxBytes = 1 << 20;
-  std::ifstream file(path, std::ios::binary);
-  std::string text(kMaxBytes + 1, '\0');
-  if (!file ||
-      (!file.read(text.data(), static_cast<std::streamsize>(text.size())) && !file.eof())) {
-    return FlagError(flag, path, "cannot be read");
+// Why OpenSSL, which has its own idea of what is secure, would not use the chain or the key for
+// connections; empty if it would. gRPC finds out only when the first client comes.
+std::string WhyRefused(const std::vector<Certificate>& chain, EVP_PKEY* key) {
+  ERR_clear_error();
+  const Context context(SSL_CTX_new(TLS_method()));
+  bool is_taken =
+      context != nullptr && SSL_CTX_use_certificate(context.get(), chain.front().get()) == 1;
+  for (size_t i = 1; is_taken && i < chain.size(); ++i) {
+    is_taken = SSL_CTX_add1_chain_cert(context.get(), chain[i].get()) == 1;
   }
-  text.resize(static_cast<size_t>(file.gcount()));
-  if (text.size() > kMaxBytes) return FlagError(flag, path, "is larger than 1 MiB");
-  return text;
+  is_taken = is_taken && SSL_CTX_use_PrivateKey(context.get(), key) == 1;
+  const char* const reason = ERR_reason_error_string(ERR_peek_last_error());
+  ERR_clear_error();
+  if (is_taken) return "";
+  return reason != nullptr ? reason : "no reason given";
 }
 
 // When the first certificate of a chain expires.
@@ -96,26 +98,30 @@ void LogExpiry(const char* event, const TlsPem& pem) {
 
 absl::StatusOr<TlsPem> ReadTlsFiles(const TlsFiles& files) {
   TlsPem pem;
-  ASSIGN_OR_RETURN(pem.cert, ReadPem("--tls_cert", files.cert));
-  ASSIGN_OR_RETURN(pem.key, ReadPem("--tls_key", files.key));
+  ASSIGN_OR_RETURN(pem.cert, ReadFlagFile("--tls_cert", files.cert));
+  ASSIGN_OR_RETURN(pem.key, ReadFlagFile("--tls_key", files.key));
   const std::vector<Certificate> certificates = CertificatesIn(pem.cert);
   if (certificates.empty()) {
-    return FlagError("--tls_cert", files.cert, "holds no certificate in PEM form");
+    return FlagFileError("--tls_cert", files.cert, "holds no certificate in PEM form");
   }
   const Key key = KeyIn(pem.key);
   if (key == nullptr) {
-    return FlagError("--tls_key", files.key, "holds no private key in PEM form without a password");
+    return FlagFileError("--tls_key", files.key,
+                         "holds no private key in PEM form without a password");
   }
   const bool fits = X509_check_private_key(certificates.front().get(), key.get()) == 1;
   ERR_clear_error();
   if (!fits) {
-    return FlagError("--tls_key", files.key,
-                     absl::StrCat("is not the key of the certificate --tls_cert=", files.cert));
+    return FlagFileError("--tls_key", files.key,
+                         absl::StrCat("is not the key of the certificate --tls_cert=", files.cert));
+  }
+  if (const std::string why = WhyRefused(certificates, key.get()); !why.empty()) {
+    return FlagFileError("--tls_cert", files.cert, absl::StrCat("is refused by OpenSSL: ", why));
   }
   if (!files.client_ca.empty()) {
-    ASSIGN_OR_RETURN(pem.client_ca, ReadPem("--tls_client_ca", files.client_ca));
+    ASSIGN_OR_RETURN(pem.client_ca, ReadFlagFile("--tls_client_ca", files.client_ca));
     if (CertificatesIn(pem.client_ca).empty()) {
-      return FlagError("--tls_client_ca", files.client_ca, "holds no certificate in PEM form");
+      return FlagFileError("--tls_client_ca", files.client_ca, "holds no certificate in PEM form");
     }
   }
   return pem;

@@ -22,7 +22,7 @@ struct TlsFiles {
   std::string client_ca;
 };
 
-// The contents of those files, of which CheckPem is OK.
+// The contents of those files.
 struct TlsPem {
   std::string cert;
   std::string key;
@@ -32,7 +32,8 @@ struct TlsPem {
 };
 
 // INVALID_ARGUMENT, naming the file's flag, if the files cannot be read, hold no certificates or no
-// key, or if the key is not the certificate's.
+// key, if the key is not the certificate's, or if OpenSSL would not use them, since a key is too
+// short for it or a signature too weak.
 absl::StatusOr<TlsPem> ReadTlsFiles(const TlsFiles& files);
 
 // Thread-safe. Must outlive the servers that it was given to.

@@ -4,7 +4,8 @@
 
 namespace sluice::base {
 
-// Writes "file:line: CHECK failed: expression" to standard error and aborts.
+// Writes "file:line: CHECK failed: expression" to standard error, behind what was logged, and
+// aborts: also if nobody reads it, after two seconds.
 [[noreturn]] void CheckFailed(const char* file, int line, const char* expression);
 
 }  // namespace sluice::base

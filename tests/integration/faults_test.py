@@ -3,14 +3,18 @@
 Each time the server frees what was held, and goes on serving everybody else.
 """
 
+import fcntl
 import os
 import pathlib
+import queue
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 
 import http2
@@ -217,28 +221,107 @@ class FaultsTest(unittest.TestCase):
         said = [line for line in server.log if "loses lines: No space left on device" in line]
         self.assertEqual(len(said), 1)
 
-    def test_a_log_that_cannot_be_written_stops_nothing(self):
+    def start_with_log(self, stderr, *flags):
+        """A server whose log goes to the file `stderr`, as (process, channel) once it is ready."""
         folder = pathlib.Path(tempfile.mkdtemp(prefix="sluice_faults_"))
         self.addCleanup(shutil.rmtree, folder)
         path = folder / "sluice.sock"
-        with open("/dev/full", "w", encoding="ascii") as full:
-            process = subprocess.Popen(
-                [os.environ["SLUICE_SERVER"], f"--listen=unix:{path}", "--metrics_listen=", "--log_level=debug"],
-                stderr=full,
-            )
+        command = [os.environ["SLUICE_SERVER"], f"--listen=unix:{path}", "--metrics_listen=", *flags]
+        process = subprocess.Popen(command, stderr=stderr)
         while not path.exists():
             self.assertIsNone(process.poll())
-        with grpc.insecure_channel(f"unix:{path}") as channel:
-            control = control_pb2_grpc.ControlStub(channel)
-            info = control.GetServerInfo(control_pb2.GetServerInfoRequest(), wait_for_ready=True)
-            while not info.ready:
-                info = control.GetServerInfo(control_pb2.GetServerInfoRequest())
-            generation = generation_pb2_grpc.GenerationStub(channel)
-            request = generation_pb2.GenerateRequest(text="Once")
-            request.stopping.max_tokens = 3
-            self.assertTrue(list(generation.Generate(request))[-1].HasField("finished"))
+        channel = grpc.insecure_channel(f"unix:{path}")
+        self.addCleanup(channel.close)
+        control = control_pb2_grpc.ControlStub(channel)
+        info = control.GetServerInfo(control_pb2.GetServerInfoRequest(), wait_for_ready=True)
+        while not info.ready:
+            info = control.GetServerInfo(control_pb2.GetServerInfoRequest())
+        return process, channel
+
+    def assert_answers(self, channel):
+        request = generation_pb2.GenerateRequest(text="Once")
+        request.stopping.max_tokens = 3
+        answer = list(generation_pb2_grpc.GenerationStub(channel).Generate(request))
+        self.assertTrue(answer[-1].HasField("finished"))
+
+    def test_a_log_that_cannot_be_written_stops_nothing(self):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            process, channel = self.start_with_log(full, "--log_level=debug")
+        self.assert_answers(channel)
         process.terminate()
         self.assertEqual(process.wait(), 0)
+
+    def test_a_log_that_nobody_reads_stops_nothing(self):
+        reader, writer = os.pipe()
+        # Less than the server says when it starts.
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+        process, channel = self.start_with_log(writer, "--log_level=debug", "--access_log=stderr")
+        os.close(writer)
+        for _ in range(100):
+            self.assert_answers(channel)
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            process.send_signal(number)
+        self.assertEqual(process.wait(), 0)
+        with open(reader, encoding="utf-8") as log:
+            lines = log.read().split("\n")
+        # All but what was cut by the end are whole: of the log, or of the access log.
+        for line in lines[:-1]:
+            self.assertRegex(line, r"^(\{.*\}|\d{4}-\d\d-\d\dT\S+ (debug|info|warning|error) .*)$")
+
+    def test_a_log_that_is_read_late_has_all_its_lines(self):
+        reader, writer = os.pipe()
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+        process, channel = self.start_with_log(writer, "--access_log=stderr")
+        os.close(writer)
+        for _ in range(100):
+            self.assert_answers(channel)
+        process.terminate()
+        with open(reader, encoding="utf-8") as log:
+            lines = log.read().splitlines()
+        self.assertEqual(process.wait(), 0)
+        self.assertEqual(sum('"method":"Generate"' in line for line in lines), 100)
+        self.assertTrue(any(line.endswith(" stopped") for line in lines))
+
+    def test_a_connection_is_told_how_many_calls_it_may_have_open(self):
+        server = self.start("--max_concurrent_streams=7")
+        with http2.Connection(server.grpc_address) as connection:
+            connection.send(http2.PREFACE, http2.frame(http2.SETTINGS))
+            settings = connection.await_frame(http2.SETTINGS)[3]
+            values = dict(struct.iter_unpack(">HI", settings))
+            self.assertEqual(values[http2.MAX_CONCURRENT_STREAMS], 7)
+
+    def test_more_than_the_memory_of_grpc_is_refused(self):
+        server = self.start("--grpc_memory_bytes=16MiB")
+        before = self.metric(server, "process_resident_memory_bytes")
+        # Each is a message that is allowed, but never ends; together they are 120 MiB.
+        unfinished = http2.message(bytes(4 << 20))[:4 << 20]
+        connections = [http2.Connection(server.grpc_address) for _ in range(30)]
+        ends = queue.Queue()
+        threads = [
+            threading.Thread(target=lambda connection=connection: ends.put(connection.upload(GENERATE, unfinished)))
+            for connection in connections
+        ]
+        for thread in threads:
+            thread.start()
+        # Some are slowed down, some lose their connection, and some are told why: ENHANCE_YOUR_CALM.
+        while (11).to_bytes(4, "big") not in ends.get():
+            pass
+        self.assertLess(self.metric(server, "process_resident_memory_bytes") - before, 64 << 20)
+        for connection in connections:
+            connection.stop()
+        for thread in threads:
+            thread.join()
+        for connection in connections:
+            connection.close()
+        self.assert_serves_soon(server)
+
+    def assert_serves_soon(self, server):
+        """Memory is given back some time after the connections that held it have ended."""
+        while True:
+            try:
+                return self.assert_serves(server)
+            except grpc.RpcError as error:
+                self.assertIn(error.code(), (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import struct
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 END_STREAM, END_HEADERS = 1, 4
+# Of SETTINGS (RFC 9113, 6.5.2).
+MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 3, 4
 
 
 def frame(kind, flags=0, stream=0, payload=b"", length=None):
@@ -62,6 +64,9 @@ class Connection:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         self._socket.close()
 
     def send(self, *parts):
@@ -80,10 +85,45 @@ class Connection:
             frame(DATA, END_STREAM, 1, message(request)),
         )
 
+    def upload(self, path, payload):
+        """Starts a call and sends `payload` as fast as the server gives room for it. Returns the payload of the GOAWAY
+        or RST_STREAM frame with which the server refuses it; b"" if the connection just ends."""
+        self.send(PREFACE, frame(SETTINGS), frame(HEADERS, END_HEADERS, 1, call_headers(path)))
+        # Of the connection and of the stream (RFC 9113, 6.9.2).
+        initial_room = 65535
+        room = {0: initial_room, 1: initial_room}
+        sent = 0
+        while True:
+            size = min(*room.values(), 16384, len(payload) - sent)
+            if size > 0:
+                self.send(frame(DATA, 0, 1, payload[sent:sent + size]))
+                sent += size
+                room = {stream: left - size for stream, left in room.items()}
+                continue
+            kind, flags, stream, content = self.next_frame() or (None, 0, 0, b"")
+            if kind in (None, GOAWAY, RST_STREAM):
+                return content
+            if kind == WINDOW_UPDATE:
+                room[stream] += int.from_bytes(content, "big")
+            elif kind == SETTINGS and flags == 0:
+                settings = dict(struct.iter_unpack(">HI", content))
+                room[1] += settings.get(INITIAL_WINDOW_SIZE, initial_room) - initial_room
+                initial_room = settings.get(INITIAL_WINDOW_SIZE, initial_room)
+                self.send(frame(SETTINGS, 1))
+            elif kind == PING and flags == 0:
+                self.send(frame(PING, 1, 0, content))
+
+    def stop(self):
+        """Ends the connection for whoever waits for its frames."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
     def _receive(self):
         try:
             data = self._socket.recv(65536)
-        except ConnectionResetError:
+        except OSError:
             data = b""
         self._read += data
         return bool(data)

@@ -6,18 +6,19 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <filesystem>
 #include <memory>
 #include <string>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "sluice/v1/generation.grpc.pb.h"
+#include "support/temp_folder.h"
 
 namespace sluice {
 namespace {
 
 using testing::ServerProcess;
+using testing::TempFolder;
 
 class Stream {
  public:
@@ -83,8 +84,8 @@ TEST(ServerProcessTest, ServesInEveryFormatThatEveryProcessorHas) {
 }
 
 TEST(ServerProcessTest, WhatCannotBeServedIsOneSentenceAndExitCode1) {
-  const std::string empty = absl::StrCat(::testing::TempDir(), "/empty_model");
-  std::filesystem::create_directories(empty);
+  const TempFolder empty_folder;
+  const std::string& empty = empty_folder.path();
   const struct {
     std::vector<std::string> flags;
     std::string named;

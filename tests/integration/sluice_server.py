@@ -131,9 +131,14 @@ class SluiceServer:
             self._log_ended = True
             self._log_changed.notify_all()
 
-    def await_log(self, text):
-        """Waits for a line of the log that has `text` in it."""
-        seen = 0
+    def mark(self):
+        """The present end of the log, for await_log."""
+        with self._log_changed:
+            return len(self.log)
+
+    def await_log(self, text, since=0):
+        """Waits for a line of the log that has `text` in it, and that comes behind the mark `since`."""
+        seen = since
         with self._log_changed:
             while True:
                 for line in self.log[seen:]:

@@ -135,8 +135,14 @@ class TlsTest(TransportTest):
             self.server_pair.cert.write_text("no certificate")
             server.await_log("holds no certificate")
             self.server_pair.key.unlink()
+            mark = server.mark()
             server.signal(signal.SIGHUP)
-            server.await_log("signal SIGHUP")
+            server.await_log("signal SIGHUP", mark)
+            # One that OpenSSL takes for too weak, and gRPC would hand on all the same.
+            weak = certificates.self_signed(self.folder, "weak", key=certificates.SHORT_KEY)
+            replace(self.server_pair.key, weak.key)
+            replace(self.server_pair.cert, weak.cert)
+            server.await_log("is refused by OpenSSL", mark)
             self.assertEqual(code_of_call(server.connect(new_credentials))[0], grpc.StatusCode.OK)
             # A connection that is there goes on all the while.
             self.assertEqual(code_of_call(server.channel)[0], grpc.StatusCode.OK)
@@ -170,6 +176,19 @@ class TlsTest(TransportTest):
         locked = self.folder / "locked.key"
         lock = ["openssl", "pkcs8", "-topk8", "-in", self.server_pair.key, "-out", locked, "-passout", "pass:x"]
         subprocess.run(lock, check=True)
+        short = certificates.self_signed(self.folder, "short", key=certificates.SHORT_KEY)
+        outdated = certificates.Authority(self.folder, "outdated", key=certificates.RSA_KEY)
+        md5 = outdated.issue("md5", digest="md5")
+        sha1 = outdated.issue("sha1", digest="sha1")
+        # The server's own certificate is good, the one that it shows behind it is not.
+        chain = certificates.Pair(self.folder / "chain.pem", self.server_pair.key)
+        chain.cert.write_bytes(read(self.server_pair.cert) + read(short.cert))
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)
+
+        def flags_of(pair):
+            return [f"--tls_cert={pair.cert}", f"--tls_key={pair.key}"]
+
         cert, key = self.flags
         rows = [
             (["--tls_cert=/no/such/file", key], "--tls_cert=/no/such/file cannot be read"),
@@ -180,6 +199,11 @@ class TlsTest(TransportTest):
             ([cert, f"--tls_key={other.key}"], f"--tls_key={other.key} is not the key of the certificate"),
             ([cert, key, f"--tls_client_ca={empty}"], f"--tls_client_ca={empty} holds no certificate"),
             ([cert], "--tls_key"),
+            (flags_of(short), f"--tls_cert={short.cert} is refused by OpenSSL: ee key too small"),
+            (flags_of(md5), f"--tls_cert={md5.cert} is refused by OpenSSL: ca md too weak"),
+            (flags_of(sha1), f"--tls_cert={sha1.cert} is refused by OpenSSL: ca md too weak"),
+            (flags_of(chain), f"--tls_cert={chain.cert} is refused by OpenSSL: "),
+            ([f"--tls_cert={pipe}", key], f"--tls_cert={pipe} cannot be read: it is no file"),
         ]
         for flags, message in rows:
             with self.subTest(message):
@@ -212,8 +236,9 @@ class TokensTest(TransportTest):
             self.assertEqual(self.call(server, "correct horse"), ok)
             for token in (None, "wrong horse", ""):
                 self.assertEqual(self.call(server, token), unauthenticated)
+            mark = server.mark()
             self.write_tokens(bob="battery staple")
-            server.await_log("tokens read again tokens=1")
+            server.await_log("tokens read again tokens=1", mark)
             self.assertEqual(self.call(server, "correct horse"), unauthenticated)
             self.assertEqual(self.call(server, "battery staple"), ok)
             self.tokens.write_text("bob battery-staple")
@@ -230,12 +255,12 @@ class TokensTest(TransportTest):
             # A token has no blanks where it is read from a file.
             blank = self.sluice("info", f"--address={server.grpc_address}", f"--token_file={secret}")
             self.assertEqual(blank.returncode, 2)
+            mark = server.mark()
             self.write_tokens(carol="tr0ub4dor")
-            server.await_log("tokens=1\n")
             server.signal(signal.SIGHUP)
+            server.await_log("tokens read again tokens=1", mark)
             secret.write_text("tr0ub4dor\n")
-            while self.call(server, "tr0ub4dor") != ok:
-                pass
+            self.assertEqual(self.call(server, "tr0ub4dor"), ok)
             done = self.sluice("info", f"--address={server.grpc_address}", f"--token_file={secret}")
             self.assertEqual((done.returncode, done.stderr), (0, ""))
         for line in server.log:
@@ -245,9 +270,9 @@ class TokensTest(TransportTest):
     def test_a_broken_file_is_one_sentence_that_names_flag_and_line(self):
         self.tokens.write_text("# mine\nalice abc\n")
         said = sluice_server.failure_of_start(f"--auth_tokens={self.tokens}")
-        self.assertIn(f"--auth_tokens={self.tokens}: line 2: ", said)
+        self.assertIn(f"--auth_tokens={self.tokens} line 2: ", said)
         said = sluice_server.failure_of_start("--auth_tokens=/no/such/file")
-        self.assertIn("--auth_tokens=/no/such/file: cannot be read", said)
+        self.assertIn("--auth_tokens=/no/such/file cannot be read: No such file", said)
 
 
 class UnixSocketTest(TransportTest):
@@ -268,7 +293,7 @@ class UnixSocketTest(TransportTest):
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             # Another server leaves it alone.
             said = sluice_server.failure_of_start(self.flag)
-            self.assertIn(f"unix:{self.path}: another server listens on it", said)
+            self.assertIn(f"{self.flag}: another server listens on it", said)
             self.assertEqual(code_of_call(server.connect())[0], grpc.StatusCode.OK)
         self.assertFalse(self.path.exists())
 
@@ -283,6 +308,14 @@ class UnixSocketTest(TransportTest):
         self.path.write_text("precious")
         self.assertIn("there is something else of that name", sluice_server.failure_of_start(self.flag))
         self.assertEqual(self.path.read_text(), "precious")
+
+
+    def test_a_socket_that_another_server_has_by_now_is_not_removed(self):
+        with self.running(self.flag):
+            self.path.rename(self.folder / "moved.sock")
+            successor = sluice_server.SluiceServer(self.flag)
+            self.addCleanup(successor.stop)
+        self.assertEqual(code_of_call(successor.connect())[0], grpc.StatusCode.OK)
 
 
 class SignalsTest(TransportTest):
@@ -368,7 +401,32 @@ class AccessLogTest(TransportTest):
         self.assertEqual([line["method"] for line in self.lines_of(path)], ["GetLoad"])
 
 
+    def test_lines_go_where_whoever_reads_them_is(self):
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)
+        said = sluice_server.failure_of_start(f"--access_log={pipe}")
+        self.assertIn(f"--access_log={pipe} cannot be opened: nobody reads it", said)
+        said = sluice_server.failure_of_start(f"--access_log={self.folder}")
+        self.assertIn(f"--access_log={self.folder} cannot be opened: Is a directory", said)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        with self.running(f"--access_log={pipe}") as server:
+            server.control.GetLoad(control_pb2.GetLoadRequest())
+        with open(reader, encoding="utf-8") as lines:
+            self.assertEqual([json.loads(line)["method"] for line in lines], ["GetLoad"])
+        # By whatever name: the log and the calls share one writer.
+        with self.running("--access_log=/dev/stderr") as server:
+            server.control.GetLoad(control_pb2.GetLoadRequest())
+        self.assertEqual([json.loads(line)["method"] for line in server.log if line.startswith("{")], ["GetLoad"])
+
+
 class FlagsTest(TransportTest):
+    def test_a_port_that_is_taken_is_one_sentence_that_names_flag_and_address(self):
+        with self.running() as server:
+            for flag, address in (("--listen", server.grpc_address), ("--metrics_listen", server.metrics_address)):
+                said = sluice_server.failure_of_start(f"{flag}={address}")
+                self.assertIn("sluice-server: " + flag, said)
+                self.assertIn(address, said)
+
     def test_metrics_need_an_ip_address(self):
         said = sluice_server.failure_of_start("--metrics_listen=metrics.example:9090")
         self.assertIn("--metrics_listen must have an IP address", said)

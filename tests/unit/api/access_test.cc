@@ -15,6 +15,7 @@
 #include "api/access_log.h"
 #include "api/authenticator.h"
 #include "inference/grpc_predict_v2.grpc.pb.h"
+#include "support/temp_folder.h"
 #include "test_server.h"
 
 namespace sluice::api {
@@ -25,14 +26,6 @@ using ::testing::SizeIs;
 using testing::TestServer;
 
 constexpr char kTrace[] = "4bf92f3577b34da6a3ce929d0e0e4736";
-
-std::string TempFile(const std::string& name, const std::string& text) {
-  const std::string path =
-      absl::StrCat(::testing::TempDir(), "/access_",
-                   ::testing::UnitTest::GetInstance()->current_test_info()->name(), "_", name);
-  std::ofstream(path, std::ios::trunc) << text;
-  return path;
-}
 
 std::string TokenLine(const std::string& name, const std::string& token,
                       const std::string& limits) {
@@ -47,10 +40,10 @@ std::string TokenLine(const std::string& name, const std::string& token,
 class AccessTest : public ::testing::Test {
  protected:
   void Start(const std::string& tokens, bool log_prompts = false) {
-    log_path_ = TempFile("log", "");
+    log_path_ = folder_.File("log", "");
     access_log_ = *AccessLog::Open({.file = log_path_, .log_prompts = log_prompts});
     if (!tokens.empty()) {
-      authenticator_ = *Authenticator::Load(TempFile("tokens", tokens), base::Clock::System());
+      authenticator_ = *Authenticator::Load(folder_.File("tokens", tokens), base::Clock::System());
     }
     server_ =
         std::make_unique<TestServer>(TestServer::Options{.scripts = {"abc~", "a"},
@@ -110,6 +103,7 @@ class AccessTest : public ::testing::Test {
     return status;
   }
 
+  const testing::TempFolder folder_;
   std::string log_path_;
   std::unique_ptr<AccessLog> access_log_;
   std::unique_ptr<Authenticator> authenticator_;
@@ -230,7 +224,7 @@ TEST_F(AccessTest, RequestsOfAStreamAreHeldToTheirTokensLimits) {
   }
   EXPECT_EQ(server_->Metric(R"(sluice_admission_rejections_total{reason="token_limit"})"), 1);
   // A token that is taken back opens nothing more, also on a stream that it opened.
-  TempFile("tokens", TokenLine("other", "2", ""));
+  folder_.File("tokens", TokenLine("other", "2", ""));
   authenticator_->Reload();
   send("late");
   ASSERT_TRUE(stream->Read(&response));

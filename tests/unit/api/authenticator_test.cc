@@ -10,9 +10,9 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "api/status_mapping.h"
 #include "support/manual_clock.h"
+#include "support/temp_folder.h"
 
 namespace sluice::api {
 namespace {
@@ -45,10 +45,8 @@ class AuthenticatorTest : public ::testing::Test {
 
   ManualClock clock_;
   std::unique_ptr<Authenticator> tokens_;
-  const std::string path_ = absl::StrCat(
-      ::testing::TempDir(), "/tokens_",
-      absl::StrReplaceAll(::testing::UnitTest::GetInstance()->current_test_info()->name(),
-                          {{"/", "_"}}));
+  const testing::TempFolder folder_;
+  const std::string path_ = folder_.Path("tokens");
 };
 
 TEST_F(AuthenticatorTest, LetsInWhoHasAToken) {

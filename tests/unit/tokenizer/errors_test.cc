@@ -1,6 +1,7 @@
 // Files that are malformed, hostile or ask for something unsupported are refused in a sentence that
 // names the field.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -171,7 +172,7 @@ TEST(ErrorsTest, WhatIsNoJsonIsRefused) {
 
 TEST(ErrorsTest, FilesThatCannotBeReadAreNamed) {
   const std::filesystem::path folder =
-      std::filesystem::path(testing::TempDir()) / "sluice_tokenizer_errors";
+      std::filesystem::path(testing::TempDir()) / absl::StrCat("tokenizer_errors-", getpid());
   std::filesystem::create_directories(folder / "folder" / "tokenizer.json");
   EXPECT_EQ(Tokenizer::Load(folder).status().code(), absl::StatusCode::kNotFound);
   const absl::Status is_folder = Tokenizer::Load(folder / "folder").status();

@@ -1,4 +1,4 @@
-#include "base/file_watcher.h"
+#include "api/file_watcher.h"
 
 #include <sys/stat.h>
 
@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 
-namespace sluice::base {
+namespace sluice::api {
 namespace {
 
 // Differs if the files do, as far as the file system tells without reading them.
@@ -68,4 +68,4 @@ void FileWatcher::Loop() {
   }
 }
 
-}  // namespace sluice::base
+}  // namespace sluice::api

@@ -10,7 +10,7 @@
 
 #include "absl/time/time.h"
 
-namespace sluice::base {
+namespace sluice::api {
 
 // Thread-safe.
 class FileWatcher {
@@ -45,4 +45,4 @@ class FileWatcher {
   std::thread thread_;
 };
 
-}  // namespace sluice::base
+}  // namespace sluice::api
