@@ -1,5 +1,6 @@
 """Starts Debian's Prometheus for a test, on a free port, with a folder of its own that goes with it."""
 
+import datetime
 import json
 import pathlib
 import re
@@ -52,6 +53,7 @@ class PrometheusServer:
     """
 
     def __init__(self, config_path, target, history=()):
+        self._target = target
         self._folder = pathlib.Path(tempfile.mkdtemp(prefix="sluice_prometheus_"))
         try:
             self._config = with_short_intervals(config_path, self._folder, target)
@@ -147,9 +149,22 @@ class PrometheusServer:
         selector, label = re.fullmatch(r"label_values\((.*), (\w+)\)", query).groups()
         return self._get(f"label/{label}/values", {"match[]": selector})
 
-    def await_true(self, condition):
-        """Asks until it is so: there is nothing that one could wait for instead."""
+    def scrapes(self):
+        """How often it has scraped the target, whether or not that answered."""
+        answer = self.query(f'count_over_time(up{{instance="{self._target}"}}[1d])')
+        return int(answer[0]["value"][1]) if answer else 0
+
+    def rules_evaluated_since(self, seconds):
+        """Whether all rules were, after this time."""
+        groups = self._get("rules", {})["groups"]
+        return all(datetime.datetime.fromisoformat(g["lastEvaluation"]).timestamp() > seconds for g in groups)
+
+    def await_true(self, condition, within_scrapes=60):
+        """Asks until it is so, which these further scrapes must show: there is nothing that one could wait for instead."""
+        last = self.scrapes() + within_scrapes
         while not condition():
             if self._process.poll() is not None:
                 raise RuntimeError("Prometheus ended:\n" + "".join(self.log))
+            if self.scrapes() > last:
+                raise AssertionError(f"after {within_scrapes} scrapes it is not so")
             time.sleep(0.05)
