@@ -53,7 +53,6 @@ struct Client::Stubs {
   grpc::health::v1::Health::Stub health;
 };
 
-// Without files, nothing can be wrong with them.
 Client::Client(const std::string& address)
     : Client(std::make_unique<Stubs>(*MakeChannel({.address = address}, Arguments()))) {}
 

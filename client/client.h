@@ -27,27 +27,33 @@ struct CallOptions {
 
 // Where the server is and how to talk to it. All files are read once.
 struct ConnectionOptions {
-  // host:port or unix:/path.
+  // HOST:PORT or unix:/path; for several servers IP:PORT,IP:PORT,... or dns:///NAME:PORT. Of
+  // several, each call and each attempt at it goes to the next that is connected and says that it
+  // is ready.
   std::string address;
   // PEM files. tls_ca holds what the server's certificate must be signed by: empty is no TLS. The
   // other two are for servers that want certificates of their clients.
   std::string tls_ca;
   std::string tls_cert;
   std::string tls_key;
+  // The name that the server's certificate must be for; empty: the host of the address. Several
+  // servers by their IP addresses need one in common.
+  std::string tls_server_name;
   // Holds the token that is sent with every call; empty: none is.
   std::string token_file;
 };
 
-// Thread-safe. The calls of one client share one connection, which the first of them makes; where
-// there is no server, calls fail with UNAVAILABLE.
+// Thread-safe. The calls of one client share one connection to each server, which the first of them
+// makes; where there is no server, or none of several is ready, calls fail with UNAVAILABLE.
 class Client {
  public:
   using EventCallback = std::function<void(const v1::GenerateResponse&)>;
   using DoneCallback = std::function<void(const absl::Status&)>;
 
-  // Without TLS and token.
+  // Without TLS and token. REQUIRES: Create would take the address.
   explicit Client(const std::string& address);
-  // INVALID_ARGUMENT if a file cannot be read; nothing else is tried before the first call.
+  // INVALID_ARGUMENT if a file cannot be read, or the address is a list of what cannot be listed;
+  // nothing else is tried before the first call.
   static absl::StatusOr<std::unique_ptr<Client>> Create(const ConnectionOptions& options);
   // REQUIRES: no call runs.
   ~Client();

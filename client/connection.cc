@@ -13,6 +13,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "client/address.h"
+#include "sluice/v1/generation.grpc.pb.h"
 
 namespace sluice::client {
 namespace {
@@ -20,6 +22,12 @@ namespace {
 using grpc::experimental::ClientInterceptorFactoryInterface;
 using grpc::experimental::InterceptionHookPoints;
 using grpc::experimental::Interceptor;
+
+// A server that is lost is looked for again this often, and one that has fallen silent is asked
+// whether it is there; servers take pings every 5 s.
+constexpr int kMaxReconnectBackoffMs = 10'000;
+constexpr int kKeepaliveTimeMs = 30'000;
+constexpr int kKeepaliveTimeoutMs = 20'000;
 
 // Adds the token to every call. gRPC's own call credentials would refuse to go over a connection
 // without TLS, such as one to a Unix socket.
@@ -78,6 +86,27 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeCredentials(
   return grpc::SslCredentials(files);
 }
 
+// Each of several servers gets calls in turn, as long as it says itself that it is ready: one that
+// drains or still loads is passed over, without a call's being tried there.
+std::string Balancing() {
+  return absl::StrCat(R"({"loadBalancingConfig": [{"round_robin": {}}],)",
+                      R"( "healthCheckConfig": {"serviceName": ")",
+                      v1::Generation::service_full_name(), R"("}})");
+}
+
+void Configure(const ConnectionOptions& options, const Target& target,
+               grpc::ChannelArguments& arguments) {
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxReconnectBackoffMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  // A request that waits in a queue is silent for longer than two pings.
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  if (target.balanced) arguments.SetServiceConfigJSON(Balancing());
+  if (!options.tls_server_name.empty()) {
+    arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, options.tls_server_name);
+  }
+}
+
 // Metadata is sent as it is, so that nothing else may be in it.
 bool IsToken(const std::string& text) {
   for (const char c : text) {
@@ -88,11 +117,13 @@ bool IsToken(const std::string& text) {
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(
-    const ConnectionOptions& options, const grpc::ChannelArguments& arguments) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const ConnectionOptions& options,
+                                                           grpc::ChannelArguments arguments) {
+  ASSIGN_OR_RETURN(const Target target, ParseAddress(options.address));
+  Configure(options, target, arguments);
   ASSIGN_OR_RETURN(const auto credentials, MakeCredentials(options));
   if (options.token_file.empty()) {
-    return grpc::CreateCustomChannel(options.address, credentials, arguments);
+    return grpc::CreateCustomChannel(target.uri, credentials, arguments);
   }
   ASSIGN_OR_RETURN(std::string token, ReadFile(options.token_file));
   absl::StripAsciiWhitespace(&token);
@@ -102,8 +133,8 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(
   }
   std::vector<std::unique_ptr<ClientInterceptorFactoryInterface>> interceptors;
   interceptors.push_back(std::make_unique<TokenInterceptorFactory>(token));
-  return grpc::experimental::CreateCustomChannelWithInterceptors(
-      options.address, credentials, arguments, std::move(interceptors));
+  return grpc::experimental::CreateCustomChannelWithInterceptors(target.uri, credentials, arguments,
+                                                                 std::move(interceptors));
 }
 
 }  // namespace sluice::client

@@ -41,7 +41,9 @@ int RunCli(std::vector<std::string> arguments, Console& console) {
 
   client::ConnectionOptions connection{.address = "127.0.0.1:50051"};
   std::optional<double> timeout_seconds;
-  app.add_option("--address", connection.address, "The server: HOST:PORT or unix:/path")
+  app.add_option("--address", connection.address,
+                 "The server: HOST:PORT or unix:/path. Several: IP:PORT,IP:PORT or "
+                 "dns:///NAME:PORT; calls go to those that are ready, in turn")
       ->type_name("HOST:PORT")
       ->envname("SLUICE_ADDRESS")
       ->capture_default_str();
@@ -56,6 +58,11 @@ int RunCli(std::vector<std::string> arguments, Console& console) {
   app.add_option("--tls_key", connection.tls_key, "Private key of the certificate")
       ->type_name("FILE")
       ->envname("SLUICE_CLIENT_TLS_KEY");
+  app.add_option(
+         "--tls_server_name", connection.tls_server_name,
+         "The name that the server's certificate is for, if it is not the host of --address")
+      ->type_name("NAME")
+      ->envname("SLUICE_CLIENT_TLS_SERVER_NAME");
   app.add_option("--token_file", connection.token_file,
                  "Send the token that is in this file with every call")
       ->type_name("FILE")
@@ -85,7 +92,7 @@ int RunCli(std::vector<std::string> arguments, Console& console) {
     subcommand->fallthrough();
     subcommand->footer(
         "Common flags: --address HOST:PORT, --timeout SECONDS, --tls_ca FILE, --tls_cert FILE,\n"
-        "--tls_key FILE, --token_file FILE, --retries N.\n" +
+        "--tls_key FILE, --tls_server_name NAME, --token_file FILE, --retries N.\n" +
         std::string(kFooter));
   }
 

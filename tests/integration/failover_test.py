@@ -1,0 +1,179 @@
+"""Two servers behind one client: what is lost when one of them drains, and when one is killed, under load.
+
+`sluice load` balances with gRPC's round_robin and asks the servers' health, as any client of gRPC can. What it reports is
+compared with what the servers count.
+"""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import unittest
+
+import certificates
+import sluice_server
+
+
+class Load:
+    """`sluice load` in a process of its own, over several servers."""
+
+    def __init__(self, servers, *flags):
+        addresses = ",".join(server.grpc_address for server in servers)
+        command = [os.environ["SLUICE_CLI"], "load", "--json", f"--address={addresses}", "--ignore_eos", *flags]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def is_running(self):
+        return self._process.poll() is None
+
+    def report(self):
+        """Waits for the end."""
+        out, err = self._process.communicate()
+        if not out:
+            raise AssertionError(f"sluice load: {err}")
+        return json.loads(out)
+
+
+class FailoverTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="sluice_failover_"))
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.logs = {}
+        self.ended = set()
+
+    def start(self, *flags, **options):
+        log = self.folder / f"access{len(self.logs)}.log"
+        server = sluice_server.SluiceServer(f"--access_log={log}", *flags, **options)
+        self.logs[server] = log
+        self.addCleanup(self.end, server)
+        return server
+
+    def end(self, server):
+        if server not in self.ended:
+            self.ended.add(server)
+            server.stop()
+
+    def answered(self, server):
+        """How many requests the server, which ends now if it has not, answered to their end."""
+        self.end(server)
+        lines = [json.loads(line) for line in self.logs[server].read_text().splitlines()]
+        return sum(line["method"] == "Generate" and line["status"] == "OK" for line in lines)
+
+    def metrics(self, server):
+        """What the server counts of the calls of Generate, and of what runs and waits."""
+        text = server.scrape()
+
+        def value(series):
+            found = re.search(rf"^{re.escape(series)} (\S+)$", text, re.MULTILINE)
+            self.assertIsNotNone(found, series)
+            return int(float(found.group(1)))
+
+        result = {
+            "running": value("sluice_requests_running"),
+            "waiting": value("sluice_requests_waiting"),
+            "talking": value("sluice_time_to_first_token_seconds_count"),
+            "tokens": value("sluice_generation_tokens_total"),
+            "finished": value('sluice_requests_finished_total{reason="length"}'),
+        }
+        codes = re.findall(r'^sluice_requests_total\{([^}]*)\} (\S+)$', text, re.MULTILINE)
+        for labels, count in codes:
+            labels = dict(re.findall(r'(\w+)="(\w+)"', labels))
+            if labels["method"] == "Generate" and float(count) > 0:
+                result[labels["code"]] = int(float(count))
+        result.setdefault("OK", 0)
+        return result
+
+    def await_metrics(self, server, condition, load):
+        """Waits until `condition` holds for the server's metrics, which must be before `load` ends."""
+        while True:
+            metrics = self.metrics(server)
+            if condition(metrics):
+                return metrics
+            self.assertTrue(load.is_running(), f"the load ended before: {metrics}")
+
+    def test_not_one_request_is_lost_while_servers_drain_and_come_back(self):
+        first, second = self.start(), self.start()
+        requests = 6000
+        load = Load(
+            [first, second], f"--requests={requests}", "--concurrency=16", "--max_tokens=32", "--retries=8"
+        )
+        self.await_metrics(second, lambda metrics: metrics["OK"] > 20, load)
+        self.await_metrics(first, lambda metrics: metrics["OK"] > 20, load)
+        servers = [first, second]
+        # Each drains in its turn while the other one serves, and comes back where it was.
+        for server in (first, second):
+            address = server.grpc_address
+            server.signal(signal.SIGTERM)
+            self.assertEqual(server.wait(), 0, "".join(server.log[-20:]))
+            back = self.start(f"--listen={address}")
+            servers.append(back)
+            self.await_metrics(back, lambda metrics: metrics["OK"] > 20, load)
+        report = load.report()
+        answered = [self.answered(server) for server in servers]
+        print(f"drained twice: {report['ok']} answered, {answered} by the servers, {report['retries']} tried again")
+        self.assertEqual(report["failed"], {})
+        self.assertEqual(report["ok"], requests)
+        self.assertEqual(sum(answered), requests)
+
+    def test_of_a_killed_servers_requests_only_those_that_had_begun_to_answer_are_lost(self):
+        # It may answer one whole before it is killed, though long answers make that unlikely: then once more.
+        while True:
+            report, seen, first, second = self.kill_one_that_answers_two()
+            if self.answered(second) == 0:
+                break
+        print(f"killed with {seen}: {report['ok']} answered, {report['failed']} lost, {report['retries']} tried again")
+        self.assertEqual(report["failed"], {"UNAVAILABLE": 2})
+        self.assertEqual(report["ok"], report["requests"] - 2)
+        # Those that waited were asked for again, of the other one.
+        self.assertGreaterEqual(report["retries"], seen["waiting"])
+        self.assertEqual(self.answered(first), report["ok"])
+
+    def kill_one_that_answers_two(self):
+        """The load's report, what the killed one counted just before, and both servers, the killed one last."""
+        first, second = self.start(), self.start("--max_running_requests=2")
+        load = Load([first, second], "--requests=48", "--concurrency=16", "--max_tokens=900", "--retries=8")
+        # Both answers are well under way, and others wait.
+        seen = self.await_metrics(
+            second,
+            lambda metrics: metrics["talking"] == 2 and metrics["tokens"] >= 100 and metrics["waiting"] >= 4,
+            load,
+        )
+        second.signal(signal.SIGKILL)
+        return load.report(), seen, first, second
+
+    def test_a_kill_under_steady_load_costs_no_more_than_what_was_in_flight(self):
+        first, second = self.start(), self.start()
+        requests, concurrency = 2000, 16
+        load = Load([first, second], f"--requests={requests}", f"--concurrency={concurrency}", "--max_tokens=32",
+                    "--retries=8")
+        before = self.await_metrics(second, lambda metrics: metrics["OK"] > 100, load)
+        second.signal(signal.SIGKILL)
+        report = load.report()
+        lost = report["failed"].get("UNAVAILABLE", 0)
+        by_first = self.answered(first)
+        print(f"killed under load: {report['ok']} answered ({by_first} by the survivor), {report['failed']} lost, "
+              f"{report['retries']} tried again")
+        self.assertLessEqual(set(report["failed"]), {"UNAVAILABLE"})
+        self.assertLessEqual(lost, concurrency)
+        self.assertEqual(report["ok"] + lost, requests)
+        self.assertGreaterEqual(report["ok"] - by_first, before["OK"])
+
+    def test_a_list_of_addresses_with_tls_has_one_name(self):
+        authority = certificates.Authority(self.folder)
+        pair = authority.issue("server")
+        credentials = sluice_server.grpc.ssl_channel_credentials(authority.cert.read_bytes())
+        flags = [f"--tls_cert={pair.cert}", f"--tls_key={pair.key}"]
+        servers = [self.start(*flags, credentials=credentials) for _ in range(2)]
+        tls = ["--requests=20", "--max_tokens=3", f"--tls_ca={authority.cert}"]
+        report = Load(servers, *tls, "--tls_server_name=localhost").report()
+        self.assertEqual(report["ok"], 20)
+        with self.assertRaisesRegex(AssertionError, "UNAVAILABLE"):
+            Load(servers, *tls, "--tls_server_name=other.example").report()
+        self.assertTrue(all(self.answered(server) > 0 for server in servers))
+
+
+if __name__ == "__main__":
+    unittest.main()
