@@ -91,7 +91,7 @@ constexpr std::array<Flag, 17> kFlags = {{
     {{"max_step_tokens", "N", "512",
       "Tokens of one step of the model; longer prompts take several steps"},
      SetInt<&C::max_step_tokens, 1, 65536>},
-    {{"max_step_slowdown", "X|off", "2.5",
+    {{"max_step_slowdown", "X|off", "2.2",
       "A step that generates may take X times as long as without prompts: more of these waits for "
       "later steps"},
      SetMaxStepSlowdown},

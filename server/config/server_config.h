@@ -52,7 +52,7 @@ struct ServerConfig {
   absl::Duration priority_ageing = absl::Seconds(10);
   int max_step_tokens = 512;
   // Absent: a step may take as long as it likes.
-  std::optional<double> max_step_slowdown = 2.5;
+  std::optional<double> max_step_slowdown = 2.2;
   // Prompt and answer together, in tokens; 0: the model's.
   int64_t max_context = 0;
   int default_max_tokens = 256;

@@ -14,8 +14,8 @@ namespace sluice::scheduler {
 // with more streams takes longer, one with fewer not less than its share: so a time counts in full
 // for more streams than it was measured with, and in proportion for fewer, which errs towards too
 // little. Where prompts never pause, they are left aside for one step in 17 (in 5, until a step
-// with about as many streams has been measured three times): with a slowdown of 2.5 that costs them
-// 1 / (16 * 2.5 + 1) = 2.4 % of their speed.
+// with about as many streams has been measured three times): with a slowdown of 2.2 that costs them
+// 1 / (16 * 2.2 + 1) = 2.8 % of their speed.
 //
 // What prompt tokens add depends on far more than their number: how many experts they reach that
 // the streams do not, which kernels serve so many rows, how long the contexts are. So nothing of it

@@ -60,10 +60,10 @@ TEST(ServerProcessTest, SaysEveryCapWhenItStarts) {
   server.Signal(SIGINT);
   EXPECT_EQ(server.AwaitExit(), 0);
   const std::string log = server.log();
-  for (const char* text :
-       {"isa=", "threads=", "matmul f32", "weights format=", "experts=", "kv_cache format=",
-        "max_context=1024", "max_running_requests=64", "max_waiting_requests=256",
-        "max_step_tokens=512", "max_message_bytes=4194304", "drain_timeout=30s", "stopped"}) {
+  for (const char* text : {"isa=", "threads=", "matmul f32", "weights format=", "experts=",
+                           "kv_cache format=", "max_context=1024", "max_running_requests=64",
+                           "max_waiting_requests=256", "max_step_tokens=512 max_step_slowdown=2.2",
+                           "max_message_bytes=4194304", "drain_timeout=30s", "stopped"}) {
     EXPECT_TRUE(absl::StrContains(log, text)) << text << "\n" << log;
   }
 }

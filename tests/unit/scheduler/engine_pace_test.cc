@@ -115,9 +115,10 @@ TEST(EnginePaceTest, StreamsWaitAtMostThreeTimesAsLongWhilePromptsKeepArriving) 
   const Row table[] = {
       {"not limited", std::nullopt, 0, 0, false},
       {"a limit that is too large", 6, 0, 0, false},
-      {"the server's default", 2.5, 0, 0, true},
-      {"a machine that is not steady", 2.5, 0.2, 0, true},
-      {"one that stops at times", 2.5, 0.1, 200, true},
+      {"the server's default", 2.2, 0, 0, true},
+      {"a machine that is not steady", 2.2, 0.2, 0, true},
+      {"one that stops at times", 2.2, 0.1, 200, true},
+      {"with less of a margin", 2.5, 0.1, 0, true},
   };
   for (const Row& row : table) {
     SCOPED_TRACE(row.claim);
@@ -132,7 +133,7 @@ TEST(EnginePaceTest, StreamsWaitAtMostThreeTimesAsLongWhilePromptsKeepArriving) 
         << Percentile(with, 0.99) / Percentile(without, 0.99);
     if (row.holds) {
       // They were let in as far as they may.
-      EXPECT_GE(Percentile(with, 0.5), 2.2 * Percentile(without, 0.5));
+      EXPECT_GE(Percentile(with, 0.5), 0.85 * *row.max_step_slowdown * Percentile(without, 0.5));
     }
     // Every prompt comes to its end, and no later than the least budget allows.
     EXPECT_GE(engine.num_finished, 10);

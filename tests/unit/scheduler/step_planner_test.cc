@@ -344,7 +344,7 @@ TEST(StepPlannerTest, NeverExceedsItsLimits) {
     std::vector<RunningSequence> running(below(limits.max_running_sequences + 1));
     std::vector<WaitingSequence> waiting(below(4));
     SchedulerState state;
-    state.available_blocks = 1 + below(3) * below(5);
+    state.available_blocks = below(3) * below(5);
     state.total_blocks = state.available_blocks;
     for (RunningSequence& sequence : running) {
       sequence.tokens_computed = below(60);
@@ -353,10 +353,13 @@ TEST(StepPlannerTest, NeverExceedsItsLimits) {
       sequence.tokens_pending = below(2) == 0 ? 1 : 1 + below(60);
       state.total_blocks += sequence.num_blocks;
     }
+    bool is_possible = state.total_blocks > 0;
     for (RunningSequence& sequence : running) {
       const int64_t room = int64_t{state.total_blocks} * 16 - sequence.tokens_computed;
       sequence.tokens_pending = std::min<int64_t>(sequence.tokens_pending, room);
+      is_possible = is_possible && room > 0;
     }
+    if (!is_possible) continue;
     for (WaitingSequence& sequence : waiting) sequence.tokens_pending = 1 + below(60);
     state.running = running;
     state.waiting = waiting;
