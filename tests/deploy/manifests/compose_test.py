@@ -10,7 +10,6 @@ import tempfile
 import unittest
 
 import http2
-import sluice_server
 from google.protobuf import descriptor_pb2
 from sluice_server import generation_pb2, health_pb2
 
@@ -20,6 +19,7 @@ from deploy_files import (
     GENERATION,
     SOURCE_DIR,
     Dockerfile,
+    ServerTest,
     local,
     parse_flags,
     port_of,
@@ -68,7 +68,7 @@ class YamlTest(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
 
-class DockerfileTest(unittest.TestCase):
+class DockerfileTest(ServerTest):
     file = Dockerfile()
 
     def test_the_version_is_the_projects(self):
@@ -97,15 +97,15 @@ class DockerfileTest(unittest.TestCase):
     def test_the_health_check_of_image_and_compose_is_right_about_a_server(self):
         compose = read_yaml(DEPLOY / "compose.yaml")[0]["services"]["server"]["healthcheck"]["test"]
         self.assertEqual(compose, ["CMD", *self.file.health_check()])
-        server = sluice_server.SluiceServer()
+        server = self.start()
         command = [os.environ["SLUICE_CLI"], *self.file.health_check()[1:], f"--address={server.grpc_address}"]
         self.assertEqual(subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode, 0)
-        self.assertEqual(server.stop(), 0)
+        server.stop()
         done = subprocess.run(command, capture_output=True, check=False)
         self.assertEqual(done.returncode, 1)
 
 
-class ComposeTest(unittest.TestCase):
+class ComposeTest(ServerTest):
     services = read_yaml(DEPLOY / "compose.yaml")[0]["services"]
     volumes = read_yaml(DEPLOY / "compose.yaml")[0]["volumes"]
 
@@ -164,12 +164,11 @@ class ComposeTest(unittest.TestCase):
         flags = parse_flags(interpolate(argument) for argument in service["command"])
         mounts = {target: source for source, target, _ in map(parse_mount, service["volumes"])}
         model = (DEPLOY / mounts[flags["model"]]).resolve()
-        server = sluice_server.SluiceServer(*local(flags, model=model))
+        server = self.start(*local(flags, model=model))
         answer = server.generation.Generate(
             generation_pb2.GenerateRequest(text="Once there was", model=flags["model_name"])
         )
         self.assertTrue(list(answer))
-        self.assertEqual(server.stop(), 0)
         self.assertGreater(
             seconds(service["stop_grace_period"]), int(flags["drain_timeout"]) + FAREWELL_SECONDS
         )
@@ -202,7 +201,7 @@ class ComposeTest(unittest.TestCase):
         self.assertTrue((targets[folder] / name).is_file(), home)
 
 
-class EnvoyTest(unittest.TestCase):
+class EnvoyTest(ServerTest):
     config = read_yaml(DEPLOY / "envoy" / "envoy.yaml")[0]["static_resources"]
     service = read_yaml(DEPLOY / "compose.yaml")[0]["services"]["envoy"]
 
@@ -254,32 +253,30 @@ class EnvoyTest(unittest.TestCase):
         self.assertIn(method, services[service])
 
     def test_health_is_asked_of_a_service_that_the_server_knows(self):
-        server = sluice_server.SluiceServer()
+        server = self.start()
         for cluster in self.config["clusters"]:
             for check in cluster["health_checks"]:
                 name = check["grpc_health_check"]["service_name"]
                 self.assertEqual(name, GENERATION)
                 answer = server.health.Check(health_pb2.HealthCheckRequest(service=name))
                 self.assertEqual(answer.status, health_pb2.HealthCheckResponse.SERVING)
-        self.assertEqual(server.stop(), 0)
 
     def test_a_refusal_is_in_the_first_headers_and_says_when_to_come_back_as_envoy_reads_it(self):
         retry = self.routes()[0]["route"]["retry_policy"]
         header = retry["rate_limited_retry_back_off"]["reset_headers"][0]["name"]
-        server = sluice_server.SluiceServer("--max_active_requests=1")
+        server = self.start("--max_active_requests=1")
         request = generation_pb2.GenerateRequest(text="Once there was")
         request.stopping.max_tokens = 900
         request.stopping.ignore_eos = True
         request.response.logprobs = 20
         held = server.generation.Generate(request)
+        self.addCleanup(held.cancel)
         next(held)
         with http2.Connection(server.grpc_address) as connection:
             connection.start_call(b"/sluice.v1.Generation/Generate", request.SerializeToString())
             _, flags, _, payload = connection.await_frame(http2.HEADERS)
             self.assertTrue(flags & http2.END_STREAM, "headers that are not the end")
             self.assertIn(header.encode(), payload)
-        held.cancel()
-        self.assertEqual(server.stop(), 0)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import unittest
 
-import sluice_server
 import yaml
 from sluice_server import health_pb2
 
@@ -21,6 +20,7 @@ from deploy_files import (
     FAREWELL_SECONDS,
     GENERATION,
     Dockerfile,
+    ServerTest,
     bytes_of,
     local,
     parse_flags,
@@ -78,7 +78,7 @@ def selects(selector, labels):
     return bool(selector) and selector.items() <= labels.items()
 
 
-class Kubernetes(unittest.TestCase):
+class Kubernetes(ServerTest):
     """What holds for a Deployment, wherever it is."""
 
     folder = None
@@ -191,7 +191,7 @@ class BaseTest(Kubernetes):
 
     def test_a_server_takes_the_flags_and_answers_the_probes_and_the_autoscaler(self):
         # As many threads as this machine has.
-        server = sluice_server.SluiceServer(*local(self.flags, threads="0"))
+        server = self.start(*local(self.flags, threads="0"))
         asked = {probe: self.container[probe]["grpc"]["service"] for probe in PROBES}
         self.assertEqual(asked, {"startupProbe": GENERATION, "readinessProbe": GENERATION, "livenessProbe": ""})
         for service in asked.values():
@@ -205,7 +205,6 @@ class BaseTest(Kubernetes):
             self.assertRegex(page, rf"(?m)^{name} \d")
         adapter = read_yaml(KUBERNETES / "prometheus_adapter_rules.yaml")[0]["rules"]["custom"][0]["seriesQuery"]
         self.assertEqual(set(re.search(r'__name__=~"([^"]*)"', adapter).group(1).split("|")), names)
-        self.assertEqual(server.stop(), 0)
 
     def test_every_file_is_part_of_it(self):
         for folder in (self.folder, KUBERNETES / "kserve", KUBERNETES / "components" / "prometheus_operator"):
@@ -226,7 +225,7 @@ class TlsOverlayTest(Kubernetes):
         help_text = subprocess.run([os.environ["SLUICE_CLI"], "--help"], capture_output=True, text=True, check=True)
         for name in environment:
             self.assertIn(f"Env:{name})", help_text.stdout)
-        server = sluice_server.SluiceServer()
+        server = self.start()
         for probe in PROBES:
             self.assertNotIn("grpc", self.container[probe])
             program, *arguments = self.container[probe]["exec"]["command"]
@@ -239,10 +238,9 @@ class TlsOverlayTest(Kubernetes):
             # The client gives up before the probe does, and says why.
             timeout = next(a for a in arguments if a.startswith("--timeout="))
             self.assertLess(int(timeout.split("=")[1]), self.container[probe]["timeoutSeconds"])
-        self.assertEqual(server.stop(), 0)
 
 
-class KServeTest(unittest.TestCase):
+class KServeTest(ServerTest):
     objects = build(KUBERNETES / "kserve")
     runtime = objects["ServingRuntime", "sluice"]["spec"]
     service = objects["InferenceService", "olmoe"]["spec"]["predictor"]
@@ -272,13 +270,12 @@ class KServeTest(unittest.TestCase):
         self.assertTrue(container["securityContext"]["readOnlyRootFilesystem"])
         stop = container["lifecycle"]["preStop"]["sleep"]["seconds"] + int(flags["drain_timeout"]) + FAREWELL_SECONDS
         self.assertGreater(self.service["terminationGracePeriodSeconds"], stop)
-        server = sluice_server.SluiceServer(*local(flags, model="", model_name="olmoe"))
+        server = self.start(*local(flags, model="", model_name="olmoe"))
         for probe in PROBES:
             grpc = container[probe]["grpc"]
             self.assertEqual(grpc["port"], port_of(flags["listen"]))
             answer = server.health.Check(health_pb2.HealthCheckRequest(service=grpc["service"]))
             self.assertEqual(answer.status, health_pb2.HealthCheckResponse.SERVING)
-        self.assertEqual(server.stop(), 0)
 
 
 class PrometheusRuleTest(unittest.TestCase):
