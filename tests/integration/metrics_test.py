@@ -7,6 +7,7 @@ import subprocess
 import threading
 import unittest
 
+import http2
 import page_client
 import sluice_server
 from sluice_server import control_pb2, generation_pb2
@@ -177,18 +178,17 @@ class MetricsTest(unittest.TestCase):
     def test_readiness_ends_before_life_does(self):
         server = sluice_server.SluiceServer()
         self.assertEqual(page_client.ask(server, "/readyz")[::2], (200, "ready\n"))
-        call = server.generation.Generate(sluice_server.unread_request())
-        next(call)
-        server.signal(signal.SIGTERM)
-        server.await_log("draining")
-        while page_client.ask(server, "/readyz")[0] == 200:
-            pass
-        self.assertEqual(page_client.ask(server, "/readyz")[::2], (503, "draining\n"))
-        self.assertEqual(page_client.ask(server, "/healthz")[::2], (200, "ok\n"))
-        self.assertEqual(json.loads(page_client.ask(server, "/experts.json")[2])["state"], "draining")
-        call.cancel()
+        with http2.Connection(server.grpc_address) as connection:
+            connection.start_call(b"/sluice.v1.Generation/Generate", sluice_server.unread_request().SerializeToString())
+            connection.await_frame(http2.DATA)
+            server.signal(signal.SIGTERM)
+            server.await_log("draining")
+            while page_client.ask(server, "/readyz")[0] == 200:
+                pass
+            self.assertEqual(page_client.ask(server, "/readyz")[::2], (503, "draining\n"))
+            self.assertEqual(page_client.ask(server, "/healthz")[::2], (200, "ok\n"))
+            self.assertEqual(json.loads(page_client.ask(server, "/experts.json")[2])["state"], "draining")
         self.assertEqual(server.wait(), 0)
-        server.channel.close()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+import http2
 import page_client
 import sluice_server
 from browser import Browser
@@ -262,12 +263,11 @@ class PageTest(unittest.TestCase):
     def test_the_state_is_shown_to_the_end(self):
         server = self.start()
         self.open(server)
-        call = server.generation.Generate(sluice_server.unread_request())
-        next(call)
-        server.signal(signal.SIGTERM)
-        self.browser.await_true(lambda: self.text("state-text") == "draining")
-        call.cancel()
-        server.channel.close()
+        with http2.Connection(server.grpc_address) as connection:
+            connection.start_call(b"/sluice.v1.Generation/Generate", sluice_server.unread_request().SerializeToString())
+            connection.await_frame(http2.DATA)
+            server.signal(signal.SIGTERM)
+            self.browser.await_true(lambda: self.text("state-text") == "draining")
         self.assertEqual(server.wait(), 0)
         self.browser.await_true(lambda: self.text("state-text") == "unreachable")
         self.assertIn("stale", self.element("figures").get_attribute("class"))
