@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -39,22 +40,38 @@ bool IsListenedOn(const std::string& path) {
   return !refused;
 }
 
-// A lock on a folder, for those who ask for one; the file system may know none.
+// A lock on a folder, for those who ask for one. A file system that knows none is done without.
 class FolderLock {
  public:
   explicit FolderLock(int folder) : folder_(folder) {
     const absl::Time last = absl::Now() + kLockTime;
-    while (flock(folder_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK && absl::Now() < last) {
+    for (;;) {
+      if (flock(folder_, LOCK_EX | LOCK_NB) == 0) return;
+      if (errno == EINTR) continue;
+      is_taken_ = errno == EWOULDBLOCK;
+      if (!is_taken_ || absl::Now() >= last) return;
       absl::SleepFor(kLockInterval);
+      is_taken_ = false;
     }
   }
   ~FolderLock() { flock(folder_, LOCK_UN); }
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;
 
+  // Somebody else has had it all the time.
+  bool is_taken() const { return is_taken_; }
+
  private:
   const int folder_;
+  bool is_taken_ = false;
 };
+
+// Unlike the number of a process, not the same in another container that shares the folder.
+std::string NewName() {
+  std::random_device random;
+  return absl::StrCat(".sluice.", absl::Hex(random(), absl::kZeroPad8),
+                      absl::Hex(random(), absl::kZeroPad8));
+}
 
 absl::Status PathError(const std::string& path, absl::string_view what) {
   return absl::UnavailableError(absl::StrCat("--listen=unix:", path, ": ", what));
@@ -72,9 +89,7 @@ absl::StatusOr<std::unique_ptr<SocketFile>> SocketFile::Create(const std::string
   if (folder < 0) {
     return PathError(path, absl::StrCat("the folder cannot be opened: ", std::strerror(errno)));
   }
-  static std::atomic<int> num_made{0};
-  std::string name = absl::StrCat(".sluice.", getpid(), ".", ++num_made);
-  return std::unique_ptr<SocketFile>(new SocketFile(path, std::move(name), folder));
+  return std::unique_ptr<SocketFile>(new SocketFile(path, NewName(), folder));
 }
 
 SocketFile::SocketFile(std::string path, std::string first_name, int folder)
@@ -107,6 +122,7 @@ absl::Status SocketFile::CheckFree() const {
 
 absl::Status SocketFile::Publish() {
   const FolderLock lock(folder_);
+  if (lock.is_taken()) return Error("another process holds a lock on the folder");
   RETURN_IF_ERROR(CheckFree());
   struct stat made {};
   if (fstatat(folder_, first_name_.c_str(), &made, AT_SYMLINK_NOFOLLOW) != 0 ||

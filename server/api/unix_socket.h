@@ -33,8 +33,8 @@ class SocketFile {
 
   // Gives the socket that listens there its name. A socket of that name is replaced if nobody
   // listens on it any more, as a server leaves one behind that was killed. UNAVAILABLE, naming the
-  // flag and the path, if somebody listens on it or if it is something else. Of servers that do
-  // this at the same time one gets the name.
+  // flag and the path, if somebody listens on it, if it is something else, or if the folder stays
+  // locked (flock). Of servers that do this at the same time one gets the name.
   absl::Status Publish();
 
   // Removes the name, unless another socket has it by now or Publish was not called.

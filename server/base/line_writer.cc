@@ -1,6 +1,7 @@
 #include "base/line_writer.h"
 
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -15,6 +16,13 @@ namespace {
 
 // What a line that waits takes besides its text.
 constexpr size_t kLineOverhead = 64;
+
+bool AreSameFile(int a, int b) {
+  struct stat a_is {};
+  struct stat b_is {};
+  return fstat(a, &a_is) == 0 && fstat(b, &b_is) == 0 && a_is.st_dev == b_is.st_dev &&
+         a_is.st_ino == b_is.st_ino;
+}
 
 }  // namespace
 
@@ -110,9 +118,10 @@ class LineWriter::Writer {
 
   void GoOnWith(int fd) {
     if (fd < 0) return;
+    // The same file, if it was not renamed.
+    if (!AreSameFile(fd_, fd)) is_cut_ = false;
     close(fd_);
     fd_ = fd;
-    is_cut_ = false;
   }
 
   // 0, or the errno that says why not all of it could be written.

@@ -57,8 +57,9 @@ void StepPacer::Observe(const Step& step) {
   const double most = step.num_prompt_tokens >= std::floor(budget) ? kMostGrowth : 1;
   const double change =
       std::clamp(std::sqrt(*max_slowdown_ * alone / step.seconds), kMostShrinking, most);
-  tokens_per_alone_second_ =
-      std::clamp<double>(budget * change, least_tokens_, max_tokens_) / alone;
+  const double rate = std::clamp<double>(budget * change, least_tokens_, max_tokens_) / alone;
+  // With the least that a step may have, a step that took too long must not pass for a higher rate.
+  tokens_per_alone_second_ = change > 1 ? rate : std::min(tokens_per_alone_second_, rate);
 }
 
 double StepPacer::Budget(double alone_seconds) const {

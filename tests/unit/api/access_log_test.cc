@@ -142,7 +142,9 @@ class FileSizeLimit {
 };
 
 TEST(AccessLogTest, ALineThatWasCutSpoilsNoOtherLineInAnyFile) {
-  for (const bool reopens : {false, true}) {
+  enum class Then { kGoesOn, kReopensTheSame, kRotates };
+  for (const Then then : {Then::kGoesOn, Then::kReopensTheSame, Then::kRotates}) {
+    SCOPED_TRACE(static_cast<int>(then));
     const TempFolder folder;
     const std::string path = folder.Path("log");
     const std::string old = folder.Path("log.1");
@@ -154,13 +156,11 @@ TEST(AccessLogTest, ALineThatWasCutSpoilsNoOtherLineInAnyFile) {
       log->Write("this is cut");
       while (dropped.Value() < 1) std::this_thread::yield();
     }
-    if (reopens) {
-      ASSERT_EQ(std::rename(path.c_str(), old.c_str()), 0);
-      log->Reopen();
-    }
+    if (then == Then::kRotates) ASSERT_EQ(std::rename(path.c_str(), old.c_str()), 0);
+    if (then != Then::kGoesOn) log->Reopen();
     log->Write("after");
     log.reset();
-    if (reopens) {
+    if (then == Then::kRotates) {
       EXPECT_THAT(LinesOf(old), ElementsAre("whole", "this"));
       EXPECT_THAT(LinesOf(path), ElementsAre("after"));
     } else {

@@ -116,6 +116,16 @@ TEST(StepPacerTest, PromptsAlwaysGetOn) {
   EXPECT_EQ(run.last_budget, StepPacer::kLeastTokens);
   EXPECT_EQ(run.most_in_row, 1);
   EXPECT_LE(run.num_without, 200 / 5);
+  // Nor when many streams come, whose time is not known at first.
+  RunSteps(pacer, 100, 1, SlowPromptCost);
+  const auto most = [&pacer](int num_steps) {
+    int tokens = 0;
+    for (int i = 0; i < num_steps; ++i) {
+      tokens = std::max(tokens, RunSteps(pacer, 1, 64, SlowPromptCost).last_budget);
+    }
+    return tokens;
+  };
+  EXPECT_EQ(most(100), StepPacer::kLeastTokens);
   // A step that has fewer tokens than that gives prompts what there is.
   StepPacer small(kSlowdown, 4);
   EXPECT_EQ(small.PromptBudget(2), 4);
@@ -188,6 +198,7 @@ TEST(StepPacerTest, FollowsWhatChanges) {
        7},
       {"streams leave", 64, SparseCost(), 8, SparseCost(), 0},
       {"streams come", 8, SparseCost(), 64, SparseCost(), 0},
+      {"all but one leave", 64, DenseCost, 1, DenseCost, 0},
       {"after a long idle time everything is slower", 3, SparseCost(), 12, SparseCost(4), 3},
   };
   for (const Row& row : table) {
