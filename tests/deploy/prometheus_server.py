@@ -32,6 +32,7 @@ def with_short_intervals(config_path, folder, target):
     config = yaml.safe_load(config_path.read_text(encoding="utf-8"))
     config["global"].update(scrape_interval="1s", evaluation_interval="1s")
     (job,) = config["scrape_configs"]
+    del job["dns_sd_configs"]
     job["static_configs"] = [{"targets": [target]}]
     (pattern,) = config["rule_files"]
     for path in sorted(config_path.parent.glob(pattern)):
