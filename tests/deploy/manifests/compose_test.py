@@ -68,6 +68,17 @@ class DockerfileTest(ServerTest):
         version = [line for line in self.file.last_stage if line.startswith("ARG VERSION=")]
         self.assertEqual(version, [f"ARG VERSION={project_version()}"])
 
+    def test_base_and_packages_can_be_pinned_as_documented(self):
+        stages = "\n".join(self.file.lines).split("\nFROM ")
+        # An argument before the first stage is known to FROM alone, others to the stage that declares them.
+        self.assertRegex(stages[0], r"(?m)^ARG BASE=\S")
+        self.assertTrue(stages[1].startswith("${BASE} AS build\n"))
+        declared, used = (stages[1].find(text) for text in ("\nARG APT_MIRROR=", '"${APT_MIRROR}"'))
+        self.assertTrue(0 < declared < used)
+        self.assertLess(used, stages[1].index("scripts/setup build"))
+        page = (SOURCE_DIR / "docs" / "operations.md").read_text(encoding="utf-8")
+        self.assertEqual(set(re.findall(r"--build-arg (\w+)=", page)), {"BASE", "APT_MIRROR"})
+
     def test_ports_and_addresses_are_flags_of_the_server(self):
         environment = self.file.environment()
         self.assertLess(0, self.file.uid())
