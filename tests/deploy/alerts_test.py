@@ -43,10 +43,10 @@ class AlertsTest(unittest.TestCase):
             with self.subTest(alert["alert"]):
                 self.assertIn(alert["labels"]["severity"], ("critical", "warning", "info"))
                 texts = alert["annotations"]
-                self.assertEqual(texts.keys(), {"summary", "description", "runbook_url"})
+                self.assertEqual(texts.keys(), {"summary", "description", "runbook"})
                 for text in (texts["summary"], texts["description"]):
                     self.assertRegex(text, r"\.$")
-                document, anchor = texts["runbook_url"].split("#")
+                document, anchor = texts["runbook"].split("#")
                 self.assertEqual((document, anchor), ("docs/operations.md", alert["alert"].lower()))
                 self.assertIn(anchor, anchors(document))
 
