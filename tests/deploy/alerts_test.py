@@ -57,6 +57,12 @@ class AlertsTest(unittest.TestCase):
                 with self.subTest(rule["expr"]):
                     self.assertGreaterEqual(int(number) * SECONDS[unit], 4 * int(interval.rstrip("s")))
 
+    def test_what_looks_at_days_is_not_evaluated_every_few_seconds(self):
+        groups = [group for path in RULES for group in load(path)["groups"]]
+        of_days = {g["name"]: g.get("interval") for g in groups if any("[3d]" in r["expr"] for r in g["rules"])}
+        self.assertTrue(of_days)
+        self.assertEqual(set(of_days.values()), {"1m"}, of_days)
+
     def test_grafana_knows_the_scrape_interval(self):
         interval = load(SOURCE_DIR / "deploy/prometheus/prometheus.yaml")["global"]["scrape_interval"]
         (source,) = load(SOURCE_DIR / "deploy/grafana/provisioning/datasources/prometheus.yaml")["datasources"]
