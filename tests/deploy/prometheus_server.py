@@ -221,7 +221,7 @@ class PrometheusServer:
         """Asks after each scrape until it is so, which these further ones must show."""
         last = self.scrapes() + within_scrapes
         while not condition():
-            if self.scrapes() > last:
-                raise AssertionError(f"after {within_scrapes} scrapes it is not so")
             if not self._beats.await_next():
                 raise RuntimeError("Prometheus ended:\n" + "".join(self.log))
+            if self.scrapes() > last:
+                raise AssertionError(f"after {within_scrapes} scrapes it is not so")
