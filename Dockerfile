@@ -5,11 +5,8 @@
 #   docker run --rm -p 50051:50051 -p 9090:9090 sluice
 #   docker run --rm -p 50051:50051 -v /path/to/checkpoint:/models/mine:ro sluice --model=/models/mine
 #
-# For the same packages again next year, name the base image by its digest and a mirror of Debian as it was at one moment:
-#
-#   docker build --build-arg BASE=debian@sha256:... --build-arg APT_MIRROR=.../20261101T000000Z -t sluice .
-#
-# docs/operations.md says more: models baked in, health checks, what the image holds.
+# docs/operations.md says more: how to get the same packages again next year (BASE and APT_MIRROR), models baked in, health
+# checks, what the image holds.
 ARG BASE=docker.io/library/debian:trixie-slim
 
 FROM ${BASE} AS build

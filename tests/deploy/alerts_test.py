@@ -43,10 +43,10 @@ class AlertsTest(unittest.TestCase):
             with self.subTest(alert["alert"]):
                 self.assertIn(alert["labels"]["severity"], ("critical", "warning", "info"))
                 texts = alert["annotations"]
-                self.assertEqual(texts.keys(), {"summary", "description", "runbook_url"})
+                self.assertEqual(texts.keys(), {"summary", "description", "runbook"})
                 for text in (texts["summary"], texts["description"]):
                     self.assertRegex(text, r"\.$")
-                document, anchor = texts["runbook_url"].split("#")
+                document, anchor = texts["runbook"].split("#")
                 self.assertEqual((document, anchor), ("docs/operations.md", alert["alert"].lower()))
                 self.assertIn(anchor, anchors(document))
 
@@ -56,6 +56,12 @@ class AlertsTest(unittest.TestCase):
             for number, unit in re.findall(r"\[(\d+)([smhd])\]", rule["expr"]):
                 with self.subTest(rule["expr"]):
                     self.assertGreaterEqual(int(number) * SECONDS[unit], 4 * int(interval.rstrip("s")))
+
+    def test_what_looks_at_days_is_not_evaluated_every_few_seconds(self):
+        groups = [group for path in RULES for group in load(path)["groups"]]
+        of_days = {g["name"]: g.get("interval") for g in groups if any("[3d]" in r["expr"] for r in g["rules"])}
+        self.assertTrue(of_days)
+        self.assertEqual(set(of_days.values()), {"1m"}, of_days)
 
     def test_grafana_knows_the_scrape_interval(self):
         interval = load(SOURCE_DIR / "deploy/prometheus/prometheus.yaml")["global"]["scrape_interval"]

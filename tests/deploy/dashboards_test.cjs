@@ -66,6 +66,10 @@ for (const dashboard of dashboards) {
     }
     const names = queries.map((variable) => variable.name);
     for (const name of ['job', 'model', 'instance']) assert.ok(names.includes(name), name);
+    // Expert 3 of one model and expert 3 of another have nothing in common.
+    const model = queries.find((variable) => variable.name === 'model');
+    const several = dashboard.uid !== 'sluice-experts';
+    assert.deepEqual([Boolean(model.multi), Boolean(model.includeAll)], [several, several]);
     // With a value of its own for All, servers of other models would be among them.
     assert.equal(queries.find((variable) => variable.name === 'instance').allValue, undefined);
   });

@@ -1,6 +1,7 @@
 """Starts Debian's Prometheus for a test, on a free port, with a folder of its own that goes with it."""
 
 import datetime
+import http.server
 import json
 import pathlib
 import re
@@ -9,7 +10,6 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -27,12 +27,65 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def with_short_intervals(config_path, folder, target):
-    """A copy of the configuration and its rules that scrapes `target` and evaluates every second: a test cannot wait."""
+class Beats:
+    """A target without metrics. Who waits for it to be scraped waits as long as Prometheus needs, and not for a time."""
+
+    def __init__(self):
+        beats = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.end_headers()
+                beats.add()
+
+            def log_message(self, *_):
+                pass
+
+        self._changed = threading.Condition()
+        self._count = 0
+        self._over = False
+        self._server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+        self.target = f"127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+
+    def add(self):
+        with self._changed:
+            self._count += 1
+            self._changed.notify_all()
+
+    def set_over(self, over):
+        """Whether there will be no more."""
+        with self._changed:
+            self._over = over
+            self._changed.notify_all()
+
+    def await_next(self):
+        """False if there will be none."""
+        with self._changed:
+            last = self._count
+            self._changed.wait_for(lambda: self._over or self._count > last)
+            return not self._over
+
+    def stop(self):
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def with_short_intervals(config_path, folder, target, beats):
+    """A copy of the configuration and its rules that scrapes `target` and evaluates every second: a test cannot wait.
+
+    `beats` is scraped as well, as a job of its own.
+    """
     config = yaml.safe_load(config_path.read_text(encoding="utf-8"))
     config["global"].update(scrape_interval="1s", evaluation_interval="1s")
     (job,) = config["scrape_configs"]
+    del job["dns_sd_configs"]
     job["static_configs"] = [{"targets": [target]}]
+    config["scrape_configs"].append({"job_name": "beats", "static_configs": [{"targets": [beats]}]})
     (pattern,) = config["rule_files"]
     for path in sorted(config_path.parent.glob(pattern)):
         rules = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -55,8 +108,9 @@ class PrometheusServer:
     def __init__(self, config_path, target, history=()):
         self._target = target
         self._folder = pathlib.Path(tempfile.mkdtemp(prefix="sluice_prometheus_"))
+        self._beats = Beats()
         try:
-            self._config = with_short_intervals(config_path, self._folder, target)
+            self._config = with_short_intervals(config_path, self._folder, target, self._beats.target)
             if history:
                 self._import(history)
             # It cannot choose a port itself, and somebody else may be faster.
@@ -67,6 +121,7 @@ class PrometheusServer:
                 except PortTaken:
                     pass
         except BaseException:
+            self._beats.stop()
             shutil.rmtree(self._folder)
             raise
 
@@ -81,6 +136,7 @@ class PrometheusServer:
 
     def _start(self, port):
         self._url = f"http://127.0.0.1:{port}"
+        self._beats.set_over(False)
         self._process = subprocess.Popen(
             [
                 "prometheus",
@@ -100,6 +156,7 @@ class PrometheusServer:
                 if "Server is ready to receive web requests" in line:
                     ready.set()
             ready.set()
+            self._beats.set_over(True)
 
         self._reader = threading.Thread(target=read_log)
         self._reader.start()
@@ -125,6 +182,7 @@ class PrometheusServer:
 
     def stop(self):
         exit_code = self._end()
+        self._beats.stop()
         shutil.rmtree(self._folder)
         return exit_code
 
@@ -160,11 +218,10 @@ class PrometheusServer:
         return all(datetime.datetime.fromisoformat(g["lastEvaluation"]).timestamp() > seconds for g in groups)
 
     def await_true(self, condition, within_scrapes=60):
-        """Asks until it is so, which these further scrapes must show: there is nothing that one could wait for instead."""
+        """Asks after each scrape until it is so, which these further ones must show."""
         last = self.scrapes() + within_scrapes
         while not condition():
-            if self._process.poll() is not None:
+            if not self._beats.await_next():
                 raise RuntimeError("Prometheus ended:\n" + "".join(self.log))
             if self.scrapes() > last:
                 raise AssertionError(f"after {within_scrapes} scrapes it is not so")
-            time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The Dockerfile, Compose's file and Envoy's: what they say of each other, of files, flags and ports, is so.
+"""The Dockerfile, Compose's files and Envoy's: what they say of each other, of files, flags and ports, is so.
 
 The flags are given to a real server; none of Docker, Compose and Envoy is needed.
 """
@@ -14,6 +14,7 @@ from google.protobuf import descriptor_pb2
 from sluice_server import generation_pb2, health_pb2
 
 from deploy_files import (
+    COMPOSE,
     DEPLOY,
     FAREWELL_SECONDS,
     GENERATION,
@@ -24,6 +25,7 @@ from deploy_files import (
     parse_flags,
     port_of,
     project_version,
+    read_compose,
     read_yaml,
     server_flags,
 )
@@ -59,21 +61,23 @@ def container_ports(service):
     return {parse_port(port)[2] for port in service.get("ports", ())}
 
 
-class YamlTest(unittest.TestCase):
-    def test_every_file_is_clean(self):
-        done = subprocess.run(
-            ["yamllint", "--strict", "-c", str(SOURCE_DIR / ".yamllint"), str(DEPLOY)],
-            capture_output=True, text=True, check=False,
-        )
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-
-
 class DockerfileTest(ServerTest):
     file = Dockerfile()
 
     def test_the_version_is_the_projects(self):
         version = [line for line in self.file.last_stage if line.startswith("ARG VERSION=")]
         self.assertEqual(version, [f"ARG VERSION={project_version()}"])
+
+    def test_base_and_packages_can_be_pinned_as_documented(self):
+        stages = "\n".join(self.file.lines).split("\nFROM ")
+        # An argument before the first stage is known to FROM alone, others to the stage that declares them.
+        self.assertRegex(stages[0], r"(?m)^ARG BASE=\S")
+        self.assertTrue(stages[1].startswith("${BASE} AS build\n"))
+        declared, used = (stages[1].find(text) for text in ("\nARG APT_MIRROR=", '"${APT_MIRROR}"'))
+        self.assertTrue(0 < declared < used)
+        self.assertLess(used, stages[1].index("scripts/setup build"))
+        page = (SOURCE_DIR / "docs" / "operations.md").read_text(encoding="utf-8")
+        self.assertEqual(set(re.findall(r"--build-arg (\w+)=", page)), {"BASE", "APT_MIRROR"})
 
     def test_ports_and_addresses_are_flags_of_the_server(self):
         environment = self.file.environment()
@@ -105,9 +109,15 @@ class DockerfileTest(ServerTest):
         self.assertEqual(done.returncode, 1)
 
 
-class ComposeTest(ServerTest):
-    services = read_yaml(DEPLOY / "compose.yaml")[0]["services"]
-    volumes = read_yaml(DEPLOY / "compose.yaml")[0]["volumes"]
+class ComposeTest(unittest.TestCase):
+    """What holds for all services, here and with Envoy."""
+
+    files = COMPOSE["one server"]
+
+    @classmethod
+    def setUpClass(cls):
+        compose = read_compose(*cls.files)
+        cls.services, cls.volumes = compose["services"], compose["volumes"]
 
     def test_images_are_pinned(self):
         for name, service in self.services.items():
@@ -154,10 +164,31 @@ class ComposeTest(ServerTest):
                 self.assertIn("healthcheck", self.services[other], name)
 
     def test_variables_are_explained(self):
-        text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
-        variables = set(re.findall(r"\$\{(\w+)", text))
-        comment = text.split("\nname:", 1)[0]
+        texts = [(DEPLOY / name).read_text(encoding="utf-8") for name in self.files]
+        variables = {name for text in texts for name in re.findall(r"\$\{(\w+)", text)}
+        comment = texts[0].split("\nname:", 1)[0]
         self.assertEqual(variables - set(re.findall(r"SLUICE_\w+", comment)), set())
+
+    def test_what_starts_it_is_documented_and_makes_first_what_is_mounted(self):
+        steps = [f"docker compose {' '.join(f'-f deploy/{name}' for name in self.files)} up --build"]
+        sources = {parse_mount(mount)[0] for service in self.services.values() for mount in service.get("volumes", ())}
+        steps[:0] = [f"deploy/{MADE_BY[s]}" for s in sorted(map(os.path.normpath, sources)) if s in MADE_BY]
+        for path in (DEPLOY / self.files[-1], SOURCE_DIR / "docs" / "operations.md"):
+            text = path.read_text(encoding="utf-8")
+            self.assertRegex(text, r"\W+".join(map(re.escape, steps)), path)
+
+
+class ComposeWithEnvoyTest(ComposeTest):
+    files = COMPOSE["two behind Envoy"]
+
+    def test_servers_have_no_port_that_two_could_not_have(self):
+        server = self.services["server"]
+        self.assertEqual(server["deploy"]["replicas"], 2)
+        self.assertFalse(server.keys() & {"ports", "container_name", "network_mode"})
+
+
+class ServicesTest(ServerTest):
+    services = read_compose("compose.yaml")["services"]
 
     def test_the_server_takes_its_flags_and_listens_where_others_look_for_it(self):
         service = self.services["server"]
@@ -184,8 +215,11 @@ class ComposeTest(ServerTest):
         targets = {target: DEPLOY / source for source, target, _ in map(parse_mount, prometheus["volumes"])}
         file = re.fullmatch(r"--config.file=(.*)/(.*)", prometheus["command"][0])
         config = read_yaml(targets[file.group(1)] / file.group(2))[0]
-        scraped = [t for job in config["scrape_configs"] for s in job["static_configs"] for t in s["targets"]]
-        self.assertIn(f"server:{port}", scraped)
+        (job,) = config["scrape_configs"]
+        (found,) = job["dns_sd_configs"]
+        # All of them, and not each name's first address.
+        self.assertEqual((found["names"], found["type"], found["port"]), (["server"], "A", port))
+        self.assertIn("server", self.services)
         for rules in config["rule_files"]:
             self.assertTrue(list(targets[file.group(1)].glob(rules)), rules)
 
@@ -203,7 +237,7 @@ class ComposeTest(ServerTest):
 
 class EnvoyTest(ServerTest):
     config = read_yaml(DEPLOY / "envoy" / "envoy.yaml")[0]["static_resources"]
-    service = read_yaml(DEPLOY / "compose.yaml")[0]["services"]["envoy"]
+    service = read_compose("compose.envoy.yaml")["services"]["envoy"]
 
     def manager(self):
         return self.config["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]

@@ -24,9 +24,42 @@ class ServerTest(unittest.TestCase):
         return server
 
 
+class Loader(yaml.SafeLoader):
+    """Knows Compose's !reset, which removes what the file below says: None, which no field is otherwise."""
+
+
+Loader.add_constructor("!reset", lambda loader, node: None)
+
+
 def read_yaml(path):
     """The documents of a file."""
-    return [document for document in yaml.safe_load_all(path.read_text(encoding="utf-8")) if document is not None]
+    documents = yaml.load_all(path.read_text(encoding="utf-8"), Loader)
+    return [document for document in documents if document is not None]
+
+
+def read_compose(*names):
+    """These files, each put on those before it. Lists, which Compose appends, are in one of them only."""
+
+    def put_on(below, above, where):
+        for key, value in above.items():
+            if value is None:
+                below.pop(key, None)
+            elif isinstance(value, dict) and key in below:
+                put_on(below[key], value, f"{where}/{key}")
+            elif key in below:
+                raise AssertionError(f"{where}/{key} is in two files")
+            else:
+                below[key] = value
+
+    result = {}
+    for name in names:
+        (document,) = read_yaml(DEPLOY / name)
+        put_on(result, document, name)
+    return result
+
+
+# What may be started: of each the files.
+COMPOSE = {"one server": ("compose.yaml",), "two behind Envoy": ("compose.yaml", "compose.envoy.yaml")}
 
 
 def project_version():

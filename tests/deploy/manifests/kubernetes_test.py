@@ -97,9 +97,8 @@ class Kubernetes(ServerTest):
         return [o for (k, _), o in self.objects.items() if k == kind]
 
     def check_kustomize_agrees(self):
-        """Only where it is installed."""
         if shutil.which("kustomize") is None:
-            return
+            self.skipTest("kustomize is not installed")
         text = subprocess.run(["kustomize", "build", self.folder], capture_output=True, text=True, check=True).stdout
         built = {(o["kind"], o["metadata"]["name"]): o for o in yaml.safe_load_all(text)}
         self.assertEqual(built, self.objects)
@@ -219,6 +218,10 @@ class BaseTest(Kubernetes):
 class TlsOverlayTest(Kubernetes):
     folder = KUBERNETES / "overlays" / "qwen3_tls"
 
+    def test_nobody_is_told_that_the_port_has_no_tls(self):
+        (port,) = self.objects["Service", "sluice"]["spec"]["ports"]
+        self.assertEqual((port["name"], port["appProtocol"]), ("grpc", "https"))
+
     def test_probes_are_programs_that_the_client_understands(self):
         self.assertIn("tls_cert", self.flags)
         environment = {e["name"] for e in self.container["env"]}
@@ -244,6 +247,11 @@ class KServeTest(ServerTest):
     objects = build(KUBERNETES / "kserve")
     runtime = objects["ServingRuntime", "sluice"]["spec"]
     service = objects["InferenceService", "olmoe"]["spec"]["predictor"]
+
+    def test_it_is_not_scaled_by_the_processor(self):
+        annotations = self.objects["InferenceService", "olmoe"]["metadata"]["annotations"]
+        self.assertEqual(annotations["serving.kserve.io/autoscalerClass"], "external")
+        self.assertFalse(self.service.keys() & {"maxReplicas", "scaleMetric", "scaleTarget", "autoScaling"})
 
     def test_runtime_and_service_fit(self):
         model = self.service["model"]
@@ -290,22 +298,9 @@ class PrometheusRuleTest(unittest.TestCase):
         self.assertTrue(made)
 
 
-class RunbookTest(unittest.TestCase):
-    def test_every_alert_leads_to_what_to_do_about_it(self):
-        page = (DEPLOY.parent / "docs" / "operations.md").read_text(encoding="utf-8")
-        anchors = {re.sub(r"[^\w -]", "", h).strip().lower().replace(" ", "-") for h in re.findall(r"(?m)^#+ (.*)$", page)}
-        rules = [rule for path in (DEPLOY / "prometheus" / "rules").glob("*.yaml")
-                 for group in read_yaml(path)[0]["groups"] for rule in group["rules"] if "alert" in rule]
-        self.assertTrue(rules)
-        for rule in rules:
-            file, anchor = rule["annotations"]["runbook_url"].split("#")
-            self.assertEqual((file, anchor), ("docs/operations.md", rule["alert"].lower()))
-            self.assertIn(anchor, anchors)
-
-
 # The class with the checks is no test of its own.
 def load_tests(loader, _tests, _pattern):
-    classes = (BaseTest, TlsOverlayTest, KServeTest, PrometheusRuleTest, RunbookTest)
+    classes = (BaseTest, TlsOverlayTest, KServeTest, PrometheusRuleTest)
     return unittest.TestSuite(loader.loadTestsFromTestCase(case) for case in classes)
 
 

@@ -1,4 +1,4 @@
-"""Compose's file, Kubernetes' manifests and Envoy's configuration against the schemas of those who read them.
+"""Compose's files, Kubernetes' manifests and Envoy's configuration against the schemas of those who read them.
 
 Kubernetes' and Compose's come as npm packages (../package.json); KServe's have none. Envoy's own messages come with gRPC for
 Node: its configuration is one of them, written as YAML.
@@ -14,7 +14,7 @@ import unittest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
-from deploy_files import DEPLOY, read_yaml
+from deploy_files import COMPOSE, DEPLOY, read_compose, read_yaml
 from kubernetes_test import KUBERNETES, build
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -51,7 +51,8 @@ class SchemasTest(unittest.TestCase):
         self.assertEqual(wrong(kubernetes=[yaml.safe_load(text)]), [])
 
     def test_compose(self):
-        self.assertEqual(wrong(compose=read_yaml(DEPLOY / "compose.yaml")), [])
+        for files in COMPOSE.values():
+            self.assertEqual(wrong(compose=[read_compose(*files)]), [], files)
 
     def test_misspelt_and_mistyped_fields_are_found(self):
         deployment = build(KUBERNETES / "base")["Deployment", "sluice"]
@@ -63,7 +64,7 @@ class SchemasTest(unittest.TestCase):
         )
         container["ports"][0]["containerPort"] = "grpc"
         self.assertRegex(wrong(kubernetes=[deployment])[0], f"^Deployment sluice {path}/ports/0/containerPort:")
-        compose = read_yaml(DEPLOY / "compose.yaml")[0]
+        compose = read_compose("compose.yaml")
         compose["services"]["server"]["readonly"] = compose["services"]["server"].pop("read_only")
         self.assertRegex(wrong(compose=[compose])[0], "^/services/server: must NOT have additional properties")
 
