@@ -156,7 +156,9 @@ TEST(AccessLogTest, ALineThatWasCutSpoilsNoOtherLineInAnyFile) {
       log->Write("this is cut");
       while (dropped.Value() < 1) std::this_thread::yield();
     }
-    if (then == Then::kRotates) ASSERT_EQ(std::rename(path.c_str(), old.c_str()), 0);
+    if (then == Then::kRotates) {
+      ASSERT_EQ(std::rename(path.c_str(), old.c_str()), 0);
+    }
     if (then != Then::kGoesOn) log->Reopen();
     log->Write("after");
     log.reset();
