@@ -38,7 +38,7 @@ double Cost(absl::Span<const model::SequenceStep> batch) {
 }
 
 struct SparseEngine : TestEngine {
-  SparseEngine(std::optional<double> max_step_slowdown, std::function<double()> noise)
+  SparseEngine(std::optional<double> max_step_slowdown, std::function<double()> noise_in)
       : TestEngine({.limits = {.max_running_requests = kStreams + 1,
                                .max_step_tokens = 512,
                                .max_step_slowdown = max_step_slowdown,
@@ -47,9 +47,9 @@ struct SparseEngine : TestEngine {
                                .next_token = CountTokens,
                                .on_run =
                                    [this](absl::Span<const model::SequenceStep> batch) {
-                                     clock.Advance(absl::Seconds(Cost(batch) * this->noise()));
+                                     clock.Advance(absl::Seconds(Cost(batch) * noise()));
                                    }}}),
-        noise(std::move(noise)) {
+        noise(std::move(noise_in)) {
     for (int i = 0; i < kStreams; ++i) {
       Submit(MakeRequest(absl::StrCat("stream", i), 10, 4000), streams[i]);
     }
