@@ -319,7 +319,9 @@ TEST_P(ServiceEqualityTest, AnswersDoNotDependOnWhatElseTheEngineDoes) {
       case Work::kAny:
         break;
     }
-    if (row.preempts) EXPECT_GT(outcome.preemptions, 0);
+    if (row.preempts) {
+      EXPECT_GT(outcome.preemptions, 0);
+    }
     EXPECT_EQ(outcome.cached_prompt_tokens > 0, !row.bypass_prefix_cache);
     EXPECT_GE(record.largest_batch, row.least_batch);
     EXPECT_TRUE(record.chunks > 0 || row.max_step_tokens >= kMaxPrompt);
