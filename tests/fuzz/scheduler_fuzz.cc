@@ -9,11 +9,13 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using sluice::scheduler::RandomClients;
+  static auto& metrics = *new sluice::scheduler::TestMetrics;
   // Nobody catches it: libFuzzer keeps the input of a process that aborts, not of one that traps.
   GTEST_FLAG_SET(throw_on_failure, true);
   size_t at = 0;
   const auto below = [&](int n) { return at < size ? data[at++] % n : 0; };
   RandomClients::Setup setup;
+  setup.metrics = &metrics;
   setup.max_waiting_requests = 1 + below(20);
   setup.max_waiting_tokens = 1 + 20 * below(100);
   setup.max_running_requests = 1 + below(16);

@@ -62,7 +62,8 @@ RandomClients::RandomClients(const Setup& setup, std::function<int(int)> below)
                .runner = {.num_kv_blocks = setup.num_kv_blocks,
                           .next_token = testing::FakeNextToken,
                           .on_run = [this](auto batch) { CheckBatch(batch); }},
-               .step_time = kStepTime}) {
+               .step_time = kStepTime,
+               .metrics = setup.metrics}) {
   for (int i = 0; i < 3; ++i) {
     std::vector<TokenId>& beginning = beginnings_.emplace_back(kMaxPrompt);
     for (int j = 0; j < kMaxPrompt; ++j) beginning[j] = 100 * i + j;
@@ -95,9 +96,12 @@ void RandomClients::Finish() {
 }
 
 Request RandomClients::MakeUpRequest() {
-  // Ids are few, so that they are used again and clash.
-  Request request =
-      MakeRequest(absl::StrCat("id", Below(60)), 1 + Below(kMaxPrompt), 1 + Below(kMaxAnswer));
+  // Ids are few, so that they are used again and clash. Choices are made one by one: compilers
+  // differ in which of a call's arguments they compute first.
+  const std::string id = absl::StrCat("id", Below(60));
+  const int num_prompt_tokens = 1 + Below(kMaxPrompt);
+  const int max_tokens = 1 + Below(kMaxAnswer);
+  Request request = MakeRequest(id, num_prompt_tokens, max_tokens);
   const std::vector<TokenId>& beginning = beginnings_[Below(3)];
   const size_t num_shared = std::min<size_t>(Below(kMaxPrompt + 1), request.prompt.size());
   for (size_t i = 0; i < request.prompt.size(); ++i) {
@@ -353,10 +357,13 @@ void RandomClients::CheckLoad() {
   const EngineLoad load = engine_.core.Load();
   int64_t tokens_unstarted = 0;
   int num_unstarted = 0;
-  // A choice that has just forked off a prompt of one token, which it computes itself.
+  // A choice that has just forked off a prompt without a full block to share: there may have been
+  // no block to copy the rest to, which it then computes itself.
   bool may_hold_nothing = false;
   for (const auto& [number, client] : live_) {
-    if (client->choices.size() > 1 && client->prompt.size() == 1) may_hold_nothing = true;
+    if (client->choices.size() > 1 && client->prompt.size() <= model::kKvBlockTokens) {
+      may_hold_nothing = true;
+    }
     if (client->started) continue;
     ++num_unstarted;
     tokens_unstarted += static_cast<int64_t>(client->prompt.size());

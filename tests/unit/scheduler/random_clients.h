@@ -27,6 +27,7 @@ class RandomClients {
     int num_kv_blocks = 100;  // at least 6, for the longest request
     // With one, steps take random times.
     std::optional<double> max_step_slowdown;
+    TestMetrics* metrics = nullptr;  // as TestSetup's
   };
 
   // `below(n)` chooses one of 0 ... n - 1; n is at most 256.

@@ -77,7 +77,9 @@ TestMetrics::TestMetrics()
                                                    metrics::ExpertMetrics::kOff))) {}
 
 TestEngine::TestEngine(TestSetup setup)
-    : runner(WithClock(setup, clock)),
+    : own_metrics(setup.metrics == nullptr ? std::make_unique<TestMetrics>() : nullptr),
+      metrics(own_metrics == nullptr ? *setup.metrics : *own_metrics),
+      runner(WithClock(setup, clock)),
       core({.limits = setup.limits,
             .clock = &clock,
             .runner = &runner,

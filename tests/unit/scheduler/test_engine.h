@@ -60,6 +60,8 @@ struct TestSetup {
   testing::FakeModelRunner::Options runner = {.next_token = CountTokens};
   // What a step takes on the clock.
   absl::Duration step_time = absl::ZeroDuration();
+  // Those of an engine that has ended, as they take long to make; without, new ones.
+  TestMetrics* metrics = nullptr;
 };
 
 struct TestEngine {
@@ -74,7 +76,8 @@ struct TestEngine {
   void ExpectIdle() const;
 
   testing::ManualClock clock;
-  TestMetrics metrics;
+  const std::unique_ptr<TestMetrics> own_metrics;
+  TestMetrics& metrics;
   testing::FakeModelRunner runner;
   EngineCore core;
 };
