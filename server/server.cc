@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -47,6 +50,16 @@ kernels::WeightFormat ChooseFormat(config::WeightsFormat wish) {
       break;
   }
   return kernels::BestFormat();
+}
+
+// Of what is said about the kernels, what is in use or what was declined: a name that is in use
+// then stays the same whatever else is said.
+std::string KernelLines(const std::vector<std::string>& report, bool declined) {
+  std::vector<absl::string_view> lines;
+  for (const std::string& line : report) {
+    if (absl::StrContains(line, " declined: ") == declined) lines.push_back(line);
+  }
+  return absl::StrJoin(lines, "; ");
 }
 
 // The demo model: where it is installed, or where it lies in the source tree.
@@ -100,7 +113,8 @@ Server::Server(const config::ServerConfig& config, kernels::WeightFormat weights
       metrics_({.version = facts_.version,
                 .compiler = kCompiler,
                 .isa = facts_.isa,
-                .kernels = absl::StrJoin(facts_.kernels, "; ")}),
+                .kernels = KernelLines(facts_.kernels, /*declined=*/false),
+                .declined = KernelLines(facts_.kernels, /*declined=*/true)}),
       active_calls_(config.max_active_requests),
       text_thread_(kMaxWaitingTexts),
       api_{facts_, base::Clock::System(), metrics_.requests(), slot_, active_calls_, text_thread_} {

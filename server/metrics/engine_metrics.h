@@ -1,11 +1,13 @@
 // EngineMetrics: what the engine reports, as references to metric objects that were looked up once.
+// Nothing that reports to them waits for a scrape: Counter and Gauge are one atomic number each,
+// Histogram and ExpertLoad are read without a lock. All but expert_load is thread-safe.
 #pragma once
 
 #include <prometheus/counter.h>
 #include <prometheus/gauge.h>
-#include <prometheus/histogram.h>
 
 #include "metrics/expert_load.h"
+#include "metrics/histogram.h"
 
 namespace sluice::metrics {
 
@@ -18,20 +20,20 @@ struct EngineMetrics {
   prometheus::Counter& prefix_cache_hits_total;
   prometheus::Counter& generation_tokens_total;
   prometheus::Counter& preemptions_total;
-  // What the engine refuses because it has too much to do, by reason; thread-safe.
+  // What the engine refuses because it has too much to do, by reason.
   prometheus::Counter& rejections_queue_full;
   prometheus::Counter& rejections_queue_tokens;
   prometheus::Counter& rejections_deadline;
-  prometheus::Histogram& step_seconds;
-  prometheus::Histogram& step_tokens;
-  prometheus::Histogram& step_sequences;
+  Histogram& step_seconds;
+  Histogram& step_tokens;
+  Histogram& step_sequences;
   prometheus::Gauge& step_prompt_budget_tokens;
-  prometheus::Histogram& queue_time_seconds;
-  prometheus::Histogram& prefill_time_seconds;
-  prometheus::Histogram& decode_time_seconds;
-  prometheus::Histogram& time_to_first_token_seconds;
-  prometheus::Histogram& inter_token_latency_seconds;
-  prometheus::Histogram& request_time_per_output_token_seconds;
+  Histogram& queue_time_seconds;
+  Histogram& prefill_time_seconds;
+  Histogram& decode_time_seconds;
+  Histogram& time_to_first_token_seconds;
+  Histogram& inter_token_latency_seconds;
+  Histogram& request_time_per_output_token_seconds;
   prometheus::Gauge& kv_cache_usage_ratio;
   prometheus::Gauge& kv_blocks_used;
   prometheus::Gauge& kv_blocks_free;

@@ -2,16 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+
+#include "metrics/histogram.h"
 
 namespace sluice::metrics {
-
-// A histogram. counts[i] are the observations from bounds[i - 1] to bounds[i], the last of them
-// those above all bounds: counts has one element more.
-struct HistogramCounts {
-  std::vector<double> bounds;
-  std::vector<int64_t> counts;
-};
 
 // Each number is exact; together they are not of one moment, as they change while they are read.
 struct LiveFigures {

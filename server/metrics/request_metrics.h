@@ -1,14 +1,14 @@
 // RequestMetrics: what the api reports about calls, as references to metric objects that were
-// looked up once. Thread-safe.
+// looked up once. Thread-safe, and never held up by a scrape (see engine_metrics.h).
 #pragma once
 
 #include <prometheus/counter.h>
-#include <prometheus/histogram.h>
 
 #include <array>
 #include <cstddef>
 
 #include "absl/status/status.h"
+#include "metrics/histogram.h"
 
 namespace sluice::metrics {
 
@@ -74,9 +74,9 @@ inline constexpr size_t kNumRejectionReasons = 10;
 inline constexpr size_t kNumCodes = 17;
 
 struct RequestMetrics {
-  prometheus::Histogram& request_latency_seconds;
-  prometheus::Histogram& request_prompt_tokens;
-  prometheus::Histogram& request_generation_tokens;
+  Histogram& request_latency_seconds;
+  Histogram& request_prompt_tokens;
+  Histogram& request_generation_tokens;
   prometheus::Counter& access_log_dropped_lines_total;
   std::array<std::array<prometheus::Counter*, kNumCodes>, kNumMethods> requests_by_method;
   std::array<prometheus::Counter*, kNumFinishReasons> finished_by_reason;

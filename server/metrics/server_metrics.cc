@@ -2,12 +2,11 @@
 
 #include <prometheus/counter.h>
 #include <prometheus/gauge.h>
-#include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
-#include <cmath>
 #include <iterator>
+#include <limits>
 #include <sstream>
 
 #include "absl/strings/string_view.h"
@@ -21,11 +20,10 @@ namespace {
 
 using prometheus::Counter;
 using prometheus::Gauge;
-using prometheus::Histogram;
 using prometheus::Labels;
 using prometheus::MetricFamily;
 using prometheus::Registry;
-using Buckets = Histogram::BucketBoundaries;
+using Buckets = std::vector<double>;
 
 // In the order of the enum.
 constexpr std::array<const char*, kNumRejectionReasons> kRejectionReasonNames = {
@@ -60,10 +58,54 @@ Gauge& AddGauge(Registry& registry, const char* name, const char* help, const La
   return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add(labels);
 }
 
-Histogram& AddHistogram(Registry& registry, const char* name, const char* help,
-                        const Buckets& buckets) {
-  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, buckets);
-}
+// Stands beside the library's registry, whose histograms lock those who observe while they are
+// read. Thread-safe; references live as long as it does.
+class HistogramRegistry {
+ public:
+  // The one of this name, made if there is none.
+  Histogram& Add(const char* name, const char* help, const Buckets& buckets) {
+    base::MutexLock lock(mutex_);
+    for (const auto& family : families_) {
+      if (family->name == name) return family->histogram;
+    }
+    families_.emplace_back(new Family{name, help, Histogram(buckets)});
+    return families_.back()->histogram;
+  }
+
+  // Appends what a scrape says of all of them, in the order in which they were added.
+  void Collect(std::vector<MetricFamily>& families) const {
+    base::MutexLock lock(mutex_);
+    for (const auto& family : families_) families.push_back(Collected(*family));
+  }
+
+ private:
+  struct Family {
+    const std::string name;
+    const std::string help;
+    Histogram histogram;
+  };
+
+  // Prometheus's buckets are cumulative; the last has no bound.
+  static MetricFamily Collected(const Family& family) {
+    const HistogramCounts read = family.histogram.Read();
+    MetricFamily collected{
+        .name = family.name, .help = family.help, .type = prometheus::MetricType::Histogram};
+    prometheus::ClientMetric::Histogram& histogram = collected.metric.emplace_back().histogram;
+    uint64_t count = 0;
+    for (size_t i = 0; i < read.counts.size(); ++i) {
+      count += static_cast<uint64_t>(read.counts[i]);
+      const double bound =
+          i < read.bounds.size() ? read.bounds[i] : std::numeric_limits<double>::infinity();
+      histogram.bucket.push_back({.cumulative_count = count, .upper_bound = bound});
+    }
+    histogram.sample_count = count;
+    histogram.sample_sum = read.sum;
+    return collected;
+  }
+
+  mutable base::Mutex mutex_;
+  std::vector<std::unique_ptr<Family>> families_ ABSL_GUARDED_BY(mutex_);
+};
 
 // One counter per label value, all there from the start, so that the first event already shows in a
 // rate().
@@ -77,17 +119,17 @@ std::array<Counter*, N> AddCounters(Registry& registry, const char* name, const 
   return counters;
 }
 
-RequestMetrics MakeRequestMetrics(Registry& registry) {
+RequestMetrics MakeRequestMetrics(Registry& registry, HistogramRegistry& histograms) {
   RequestMetrics metrics{
-      .request_latency_seconds =
-          AddHistogram(registry, "sluice_request_latency_seconds",
-                       "From the arrival of a request to the end of its answer.", RequestSeconds()),
+      .request_latency_seconds = histograms.Add(
+          "sluice_request_latency_seconds",
+          "From the arrival of a request to the end of its answer.", RequestSeconds()),
       .request_prompt_tokens =
-          AddHistogram(registry, "sluice_request_prompt_tokens",
-                       "Prompt length of finished requests, in tokens.", PowersOfTwo(131072)),
+          histograms.Add("sluice_request_prompt_tokens",
+                         "Prompt length of finished requests, in tokens.", PowersOfTwo(131072)),
       .request_generation_tokens =
-          AddHistogram(registry, "sluice_request_generation_tokens",
-                       "Answer length of finished requests, in tokens.", PowersOfTwo(131072)),
+          histograms.Add("sluice_request_generation_tokens",
+                         "Answer length of finished requests, in tokens.", PowersOfTwo(131072)),
       .access_log_dropped_lines_total =
           AddCounter(registry, "sluice_access_log_dropped_lines_total",
                      "Lines of the access log that could not be written."),
@@ -109,8 +151,8 @@ RequestMetrics MakeRequestMetrics(Registry& registry) {
   return metrics;
 }
 
-EngineMetrics MakeEngineMetrics(Registry& registry, const RequestMetrics& requests,
-                                ExpertLoad& expert_load) {
+EngineMetrics MakeEngineMetrics(Registry& registry, HistogramRegistry& histograms,
+                                const RequestMetrics& requests, ExpertLoad& expert_load) {
   constexpr const char* kKvBlocksHelp = "Blocks of KV cache, by state.";
   return {
       .requests_running = AddGauge(registry, "sluice_requests_running",
@@ -135,33 +177,32 @@ EngineMetrics MakeEngineMetrics(Registry& registry, const RequestMetrics& reques
       .rejections_queue_full = requests.admission_rejections_total(RejectionReason::kQueueFull),
       .rejections_queue_tokens = requests.admission_rejections_total(RejectionReason::kQueueTokens),
       .rejections_deadline = requests.admission_rejections_total(RejectionReason::kDeadline),
-      .step_seconds =
-          AddHistogram(registry, "sluice_step_seconds", "Time of one step.", StepSeconds()),
-      .step_tokens = AddHistogram(registry, "sluice_step_tokens", "Tokens that a step computes.",
-                                  PowersOfTwo(8192)),
-      .step_sequences = AddHistogram(registry, "sluice_step_sequences",
-                                     "Sequences that a step serves.", PowersOfTwo(1024)),
+      .step_seconds = histograms.Add("sluice_step_seconds", "Time of one step.", StepSeconds()),
+      .step_tokens =
+          histograms.Add("sluice_step_tokens", "Tokens that a step computes.", PowersOfTwo(8192)),
+      .step_sequences = histograms.Add("sluice_step_sequences", "Sequences that a step serves.",
+                                       PowersOfTwo(1024)),
       .step_prompt_budget_tokens =
           AddGauge(registry, "sluice_step_prompt_budget_tokens",
                    "Prompt tokens that a step may have: fewer while others generate, so that "
                    "they are not held up."),
       .queue_time_seconds =
-          AddHistogram(registry, "sluice_queue_time_seconds",
-                       "From the arrival of a request to its admission.", RequestSeconds()),
+          histograms.Add("sluice_queue_time_seconds",
+                         "From the arrival of a request to its admission.", RequestSeconds()),
       .prefill_time_seconds =
-          AddHistogram(registry, "sluice_prefill_time_seconds",
-                       "From the admission of a request to its first token.", RequestSeconds()),
+          histograms.Add("sluice_prefill_time_seconds",
+                         "From the admission of a request to its first token.", RequestSeconds()),
       .decode_time_seconds =
-          AddHistogram(registry, "sluice_decode_time_seconds",
-                       "From the first token of a request to its last.", RequestSeconds()),
+          histograms.Add("sluice_decode_time_seconds",
+                         "From the first token of a request to its last.", RequestSeconds()),
       .time_to_first_token_seconds =
-          AddHistogram(registry, "sluice_time_to_first_token_seconds",
-                       "From the arrival of a request to its first token.", RequestSeconds()),
-      .inter_token_latency_seconds = AddHistogram(
-          registry, "sluice_inter_token_latency_seconds",
+          histograms.Add("sluice_time_to_first_token_seconds",
+                         "From the arrival of a request to its first token.", RequestSeconds()),
+      .inter_token_latency_seconds = histograms.Add(
+          "sluice_inter_token_latency_seconds",
           "Between two tokens of an answer, one observation per token.", StepSeconds()),
-      .request_time_per_output_token_seconds = AddHistogram(
-          registry, "sluice_request_time_per_output_token_seconds",
+      .request_time_per_output_token_seconds = histograms.Add(
+          "sluice_request_time_per_output_token_seconds",
           "Mean time between the tokens of an answer, one observation per answer.", StepSeconds()),
       .kv_cache_usage_ratio = AddGauge(registry, "sluice_kv_cache_usage_ratio",
                                        "Share of the KV cache that sequences use, from 0 to 1."),
@@ -179,18 +220,6 @@ int64_t ValueOf(const Metric& metric) {
   return static_cast<int64_t>(metric.Value());
 }
 
-// The library's buckets are cumulative, and the last has no bound.
-HistogramCounts CountsOf(const Histogram& histogram) {
-  HistogramCounts counts;
-  uint64_t below = 0;
-  for (const auto& bucket : histogram.Collect().histogram.bucket) {
-    if (std::isfinite(bucket.upper_bound)) counts.bounds.push_back(bucket.upper_bound);
-    counts.counts.push_back(static_cast<int64_t>(bucket.cumulative_count - below));
-    below = bucket.cumulative_count;
-  }
-  return counts;
-}
-
 }  // namespace
 
 struct ServerMetrics::State {
@@ -198,7 +227,8 @@ struct ServerMetrics::State {
 
   const std::string version;
   Registry registry;
-  const RequestMetrics requests = MakeRequestMetrics(registry);
+  HistogramRegistry histograms;
+  const RequestMetrics requests = MakeRequestMetrics(registry, histograms);
 
   mutable base::Mutex mutex;
   // Set once; they live as long as the state.
@@ -214,7 +244,8 @@ ServerMetrics::ServerMetrics(const BuildInfo& build)
            {{"version", build.version},
             {"compiler", build.compiler},
             {"isa", build.isa},
-            {"kernels", build.kernels}})
+            {"kernels", build.kernels},
+            {"declined", build.declined}})
       .Set(1);
 }
 
@@ -251,7 +282,8 @@ ExpertLoad& ServerMetrics::AddExpertLoad(std::vector<int> layers, int num_expert
 }
 
 EngineMetrics ServerMetrics::Engine(ExpertLoad& expert_load) {
-  const EngineMetrics metrics = MakeEngineMetrics(state_->registry, state_->requests, expert_load);
+  const EngineMetrics metrics =
+      MakeEngineMetrics(state_->registry, state_->histograms, state_->requests, expert_load);
   base::MutexLock lock(state_->mutex);
   if (state_->engine == nullptr) state_->engine = std::make_unique<const EngineMetrics>(metrics);
   return metrics;
@@ -259,6 +291,7 @@ EngineMetrics ServerMetrics::Engine(ExpertLoad& expert_load) {
 
 std::string ServerMetrics::Text() const {
   std::vector<MetricFamily> families = state_->registry.Collect();
+  state_->histograms.Collect(families);
   std::vector<MetricFamily> process = CollectProcess();
   families.insert(families.end(), std::make_move_iterator(process.begin()),
                   std::make_move_iterator(process.end()));
@@ -306,8 +339,8 @@ std::optional<LiveFigures> ServerMetrics::Figures() const {
       .kv_blocks_used = ValueOf(engine->kv_blocks_used),
       .kv_blocks_free = ValueOf(engine->kv_blocks_free),
       .kv_blocks_cached = ValueOf(engine->kv_blocks_cached),
-      .time_to_first_token_seconds = CountsOf(engine->time_to_first_token_seconds),
-      .inter_token_latency_seconds = CountsOf(engine->inter_token_latency_seconds),
+      .time_to_first_token_seconds = engine->time_to_first_token_seconds.Read(),
+      .inter_token_latency_seconds = engine->inter_token_latency_seconds.Read(),
   };
 }
 

@@ -24,8 +24,9 @@ enum class ExpertMetrics { kPerExpert, kPerLayer, kOff };
 struct BuildInfo {
   std::string version;
   std::string compiler;
-  std::string isa;      // that the kernels use, such as "avx512_bf16"
-  std::string kernels;  // those in use, and why better ones were declined
+  std::string isa;       // that the kernels use, such as "avx512_bf16"
+  std::string kernels;   // those in use
+  std::string declined;  // better ones, and why they are not in use
 };
 
 // Labels of model_info, and what is known once the model is loaded.

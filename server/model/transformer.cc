@@ -50,6 +50,11 @@ void CheckShapes(const ModelConfig& config, const Weights& weights) {
   check(weights.lm_head, hidden, config.vocab_size);
 }
 
+int NumSparseLayers(const ModelConfig& config) {
+  return static_cast<int>(std::count_if(config.layers.begin(), config.layers.end(),
+                                        [](const LayerConfig& layer) { return layer.sparse; }));
+}
+
 const float* BiasOf(const std::vector<float>& bias) { return bias.empty() ? nullptr : bias.data(); }
 
 }  // namespace
@@ -76,7 +81,8 @@ Transformer::Transformer(const ModelConfig& config, const Weights& weights,
       weights_(weights),
       compute_(compute),
       attention_(std::move(attention)),
-      feed_forward_(config, compute, limits.max_step_tokens) {
+      feed_forward_(config, compute, limits.max_step_tokens),
+      route_counts_(compute.ops(), NumSparseLayers(config), config.router.num_experts) {
   const size_t tokens = limits.max_step_tokens;
   const size_t hidden = config.hidden_size;
   const size_t head_dim = config.attention.head_dim;
@@ -91,13 +97,6 @@ Transformer::Transformer(const ModelConfig& config, const Weights& weights,
   route_weights_ = kernels::AlignedBuffer<float>(tokens * config.router.top_k);
   last_hidden_ = kernels::AlignedBuffer<float>(kMaxLogitRows * hidden);
   logits_ = kernels::AlignedBuffer<float>(kMaxLogitRows * static_cast<size_t>(config.vocab_size));
-
-  const size_t sparse_layers = std::count_if(config.layers.begin(), config.layers.end(),
-                                             [](const LayerConfig& layer) { return layer.sparse; });
-  load_tokens_.resize(sparse_layers * config.router.num_experts);
-  load_weights_.resize(load_tokens_.size());
-  load_probabilities_.resize(load_tokens_.size());
-  load_seconds_.resize(sparse_layers);
 }
 
 void Transformer::Forward(const StepBatch& batch, StepObserver* observer) {
@@ -121,7 +120,7 @@ void Transformer::Forward(const StepBatch& batch, StepObserver* observer) {
       const Routes routes = Route(layer, sparse_layer, weights, observer);  // [T, K]
       feed_forward_.RunExperts(weights, routes, normed_.data(), num_rows_,
                                x_.data());  // x += [T, H]
-      load_seconds_[sparse_layer++] = SecondsSince(start);
+      route_counts_.SetSeconds(sparse_layer++, SecondsSince(start));
     } else {
       feed_forward_.RunDense(weights, normed_.data(), num_rows_, x_.data());  // x += [T, H]
     }
@@ -161,9 +160,9 @@ Routes Transformer::Route(int layer, int sparse_layer, const LayerWeights& weigh
     compute_.ops().softmax(probabilities(row).data(), static_cast<int64_t>(num_experts));
     ChooseExperts(probabilities(row), experts(row));
   });
+  const absl::Span<const float> all_probabilities(probabilities_.data(), num_rows_ * num_experts);
   if (observer != nullptr) {
-    observer->OnRoutes(layer, {probabilities_.data(), num_rows_ * num_experts},
-                       absl::MakeSpan(experts_.data(), num_routes));
+    observer->OnRoutes(layer, all_probabilities, absl::MakeSpan(experts_.data(), num_routes));
   }
   compute_.ForRows(num_rows_, [&](int64_t row, int) {
     WeighExperts(probabilities(row), experts(row), config_.router.renormalize,
@@ -172,34 +171,8 @@ Routes Transformer::Route(int layer, int sparse_layer, const LayerWeights& weigh
   const Routes routes = {.experts = {experts_.data(), num_routes},
                          .weights = {route_weights_.data(), num_routes}};
   if (observer != nullptr) observer->OnRouteWeights(layer, routes.experts, routes.weights);
-  CountRoutes(sparse_layer, routes);
+  route_counts_.Count(sparse_layer, routes, all_probabilities);
   return routes;
-}
-
-void Transformer::CountRoutes(int sparse_layer, const Routes& routes) {
-  const size_t num_experts = config_.router.num_experts;
-  int32_t* tokens = load_tokens_.data() + sparse_layer * num_experts;
-  float* weights = load_weights_.data() + sparse_layer * num_experts;
-  float* probabilities = load_probabilities_.data() + sparse_layer * num_experts;
-  std::fill_n(tokens, num_experts, 0);
-  std::fill_n(weights, num_experts, 0.0f);
-  std::fill_n(probabilities, num_experts, 0.0f);
-  for (size_t i = 0; i < routes.experts.size(); ++i) {
-    ++tokens[routes.experts[i]];
-    weights[routes.experts[i]] += routes.weights[i];
-  }
-  for (int64_t row = 0; row < num_rows_; ++row) {
-    compute_.ops().add_scaled(1, probabilities_.data() + row * num_experts, probabilities,
-                              static_cast<int64_t>(num_experts));
-  }
-}
-
-ExpertStepLoad Transformer::expert_load() const {
-  return {.num_tokens = num_rows_,
-          .tokens = load_tokens_,
-          .weights = load_weights_,
-          .probabilities = load_probabilities_,
-          .seconds = load_seconds_};
 }
 
 absl::Span<float> Transformer::Logits(absl::Span<const int64_t> rows) {

@@ -13,6 +13,7 @@
 #include "model/feed_forward.h"
 #include "model/kv_cache.h"
 #include "model/model_runner.h"
+#include "model/route_counts.h"
 #include "model/step_batch.h"
 #include "model/weights.h"
 
@@ -60,7 +61,7 @@ class Transformer {
   absl::Span<float> Logits(absl::Span<const int64_t> rows);
 
   // What the experts did in the last Forward.
-  ExpertStepLoad expert_load() const;
+  ExpertStepLoad expert_load() const { return route_counts_.load(num_rows_); }
 
  private:
   Transformer(const ModelConfig& config, const Weights& weights, kernels::Compute& compute,
@@ -70,16 +71,16 @@ class Transformer {
   void Normalize(const std::vector<float>& weight);
   // Chooses experts for every row of normed_. `sparse_layer` counts sparse layers only.
   Routes Route(int layer, int sparse_layer, const LayerWeights& weights, StepObserver* observer);
-  void CountRoutes(int sparse_layer, const Routes& routes);
 
   const ModelConfig& config_;
   const Weights& weights_;
   kernels::Compute& compute_;
   Attention attention_;
   FeedForward feed_forward_;
+  RouteCounts route_counts_;
 
   // T = rows of the step, H = hidden size, Q and KV as in attention.h, E experts, K per token, V
-  // vocabulary size, L sparse layers.
+  // vocabulary size.
   int64_t num_rows_ = 0;
   kernels::AlignedBuffer<float> x_;              // [T, H] the residual stream
   kernels::AlignedBuffer<float> normed_;         // [T, H]
@@ -90,11 +91,6 @@ class Transformer {
   kernels::AlignedBuffer<float> route_weights_;  // [T, K]
   kernels::AlignedBuffer<float> last_hidden_;    // [kMaxLogitRows, H]
   kernels::AlignedBuffer<float> logits_;         // [kMaxLogitRows, V]
-
-  std::vector<int32_t> load_tokens_;       // [L, E]
-  std::vector<float> load_weights_;        // [L, E]
-  std::vector<float> load_probabilities_;  // [L, E]
-  std::vector<double> load_seconds_;       // [L]
 };
 
 }  // namespace sluice::model

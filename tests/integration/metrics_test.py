@@ -58,6 +58,14 @@ class MetricsTest(unittest.TestCase):
         )
         self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "", ""))
 
+    def test_build_info_says_which_kernels_are_in_use_and_which_were_declined(self):
+        server = self.start()
+        report = server.control.GetServerInfo(control_pb2.GetServerInfoRequest()).kernels
+        ((_, declined, _, kernels, _),) = page_client.series(server.scrape(), "sluice_build_info")
+        self.assertEqual(kernels, "; ".join(line for line in report if " declined: " not in line))
+        self.assertEqual(declined, "; ".join(line for line in report if " declined: " in line))
+        self.assertIn("attention: ", kernels)
+
     def check_scrape(self, text):
         """The sums of one scrape; returns the tokens that had passed the layers."""
         tokens = page_client.series(text, "sluice_expert_tokens_total")

@@ -3,10 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <cstdlib>
 #include <limits>
 #include <map>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -51,8 +54,11 @@ Page Parse(const std::string& text) {
   return page;
 }
 
-const BuildInfo kBuild = {
-    .version = "1.2.3", .compiler = "g++ 12", .isa = "avx2", .kernels = "vector: avx2"};
+const BuildInfo kBuild = {.version = "1.2.3",
+                          .compiler = "g++ 12",
+                          .isa = "avx2",
+                          .kernels = "vector: avx2",
+                          .declined = "vector: avx512 declined: not built in"};
 
 // Publishes one step of a layer with top-1 routing.
 void Publish(ExpertLoad& load, const std::vector<int32_t>& tokens) {
@@ -139,7 +145,8 @@ TEST(ServerMetricsTest, ReferencesLeadToTheirSeries) {
   requests.requests_finished_total(FinishReason::kError).Increment(3);
   requests.admission_rejections_total(RejectionReason::kQueueFull).Increment(4);
   requests.admission_rejections_total(RejectionReason::kDuplicateId).Increment(5);
-  requests.request_latency_seconds.Observe(0.3);
+  requests.request_latency_seconds.Observe(0.5);
+  requests.request_latency_seconds.Observe(1000);
   requests.request_prompt_tokens.Observe(3);
   engine.kv_blocks_used.Set(6);
   engine.kv_blocks_free.Set(7);
@@ -167,7 +174,10 @@ TEST(ServerMetricsTest, ReferencesLeadToTheirSeries) {
       {R"(sluice_admission_rejections_total{reason="duplicate_id"})", "5"},
       {R"(sluice_request_latency_seconds_bucket{le="0.25"})", "0"},
       {R"(sluice_request_latency_seconds_bucket{le="0.5"})", "1"},
-      {R"(sluice_request_latency_seconds_sum)", "0.3"},
+      {R"(sluice_request_latency_seconds_bucket{le="600"})", "1"},
+      {R"(sluice_request_latency_seconds_bucket{le="+Inf"})", "2"},
+      {R"(sluice_request_latency_seconds_count)", "2"},
+      {R"(sluice_request_latency_seconds_sum)", "1000.5"},
       {R"(sluice_request_prompt_tokens_bucket{le="2"})", "0"},
       {R"(sluice_request_prompt_tokens_bucket{le="4"})", "1"},
       {R"(sluice_request_prompt_tokens_bucket{le="131072"})", "1"},
@@ -182,7 +192,8 @@ TEST(ServerMetricsTest, ReferencesLeadToTheirSeries) {
       {R"(sluice_model_load_seconds)", "1.5"},
       {R"(sluice_weights_bytes{kind="experts"})", "3000000001"},
       {R"(sluice_weights_bytes{kind="attention"})", "2"},
-      {R"(sluice_build_info{compiler="g++ 12",isa="avx2",kernels="vector: avx2",version="1.2.3"})",
+      {R"(sluice_build_info{compiler="g++ 12",declined="vector: avx512 declined: not built in",)"
+       R"(isa="avx2",kernels="vector: avx2",version="1.2.3"})",
        "1"},
       {R"(sluice_model_info{family="mixtral",name="a \"quoted\"\\ name",weights="bf16"})", "1"},
       {R"(sluice_expert_tokens_total{layer="4",expert="0"})", "3"},
@@ -248,6 +259,59 @@ TEST(ServerMetricsTest, ObjectivesAreBoundsOfTheirHistograms) {
   const LiveFigures figures = *metrics.Figures();
   EXPECT_THAT(figures.time_to_first_token_seconds.bounds, IsSupersetOf({0.1, 0.25, 0.5, 2.5}));
   EXPECT_THAT(figures.inter_token_latency_seconds.bounds, IsSupersetOf({0.05, 0.1, 0.25, 0.5}));
+}
+
+TEST(ServerMetricsTest, AnEngineThatIsMadeAgainGoesOnCounting) {
+  ServerMetrics metrics(kBuild);
+  ExpertLoad& load = metrics.AddExpertLoad({0}, 2, 1, ExpertMetrics::kOff);
+  for (int i = 0; i < 2; ++i) {
+    EngineMetrics engine = metrics.Engine(load);
+    engine.generation_tokens_total.Increment(3);
+    engine.step_tokens.Observe(3);
+  }
+  const std::map<std::string, std::string> want = {{"sluice_generation_tokens_total", "6"},
+                                                   {"sluice_step_tokens_count", "2"}};
+  EXPECT_THAT(want, IsSubsetOf(Parse(metrics.Text()).values));
+}
+
+TEST(ServerMetricsTest, AHistogramAgreesWithItselfInEveryScrape) {
+  constexpr int kBursts = 40, kBurst = 100;
+  ServerMetrics metrics(kBuild);
+  EngineMetrics engine = metrics.Engine(metrics.AddExpertLoad({0}, 2, 1, ExpertMetrics::kOff));
+  std::atomic<int> scrapes{0};
+  std::atomic<bool> done{false};
+  std::thread observer([&] {
+    for (int burst = 0; burst < kBursts; ++burst) {
+      for (int i = 0; i < kBurst; ++i) {
+        for (const double tokens : {1, 2, 4}) engine.step_tokens.Observe(tokens);
+      }
+      // There is a scrape between two bursts, and the next begins while the burst comes.
+      const int before = scrapes;
+      while (scrapes == before) std::this_thread::yield();
+    }
+    done = true;
+  });
+  int64_t count = 0;
+  bool is_last = false;
+  do {
+    is_last = done;
+    std::map<std::string, std::string> values = Parse(metrics.Text()).values;
+    ++scrapes;
+    const auto value = [&](const std::string& series) {
+      return std::strtoll(values[absl::StrCat("sluice_step_tokens_", series)].c_str(), nullptr, 10);
+    };
+    count = value("count");
+    const int64_t ones = value(R"(bucket{le="1"})");
+    const int64_t up_to_two = value(R"(bucket{le="2"})");
+    EXPECT_LE(ones, up_to_two);
+    EXPECT_LE(up_to_two, count);
+    for (const char* bound : {"4", "8192", "+Inf"}) {
+      EXPECT_EQ(value(absl::StrCat("bucket{le=\"", bound, "\"}")), count) << bound;
+    }
+    EXPECT_EQ(value("sum"), ones + 2 * (up_to_two - ones) + 4 * (count - up_to_two));
+  } while (!is_last);
+  observer.join();
+  EXPECT_EQ(count, 3 * kBursts * kBurst);
 }
 
 TEST(ServerMetricsTest, LargeCountsArePrintedDigitByDigit) {

@@ -1,10 +1,12 @@
 // What the engine reports beside the tokens: log-probabilities, metrics and the expert load.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <prometheus/histogram.h>
 
+#include <cstdint>
+#include <numeric>
 #include <vector>
 
+#include "metrics/histogram.h"
 #include "scheduler/engine_core.h"
 #include "test_engine.h"
 
@@ -105,19 +107,19 @@ TEST(SamplingTest, TheRunnerSeesEachRequestsOwnParameters) {
 }
 
 struct Sums {
-  uint64_t count;
+  int64_t count;
   double sum;
 };
 
-Sums Of(const prometheus::Histogram& histogram) {
-  const prometheus::ClientMetric metric = histogram.Collect();
-  return {metric.histogram.sample_count, metric.histogram.sample_sum};
+Sums Of(const metrics::Histogram& histogram) {
+  const metrics::HistogramCounts read = histogram.Read();
+  return {std::accumulate(read.counts.begin(), read.counts.end(), int64_t{0}), read.sum};
 }
 
 #define EXPECT_SUMS(histogram, expected_count, expected_sum)           \
   do {                                                                 \
     const Sums sums = Of(histogram);                                   \
-    EXPECT_EQ(sums.count, static_cast<uint64_t>(expected_count));      \
+    EXPECT_EQ(sums.count, int64_t{expected_count});                    \
     EXPECT_NEAR(sums.sum, expected_sum, 1e-6) << #histogram << ".sum"; \
   } while (false)
 
