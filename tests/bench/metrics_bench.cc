@@ -157,7 +157,7 @@ void BM_Metrics_ExpertsJson(benchmark::State& state) {
   const Served served(state);
   size_t bytes = 0;
   for (auto _ : state) {
-    bytes = web::ExpertsJson(served.metrics(), "ready", absl::Seconds(1)).size();
+    bytes = web::ExpertsJson(served.metrics(), "ready", absl::UnixEpoch(), absl::Seconds(1)).size();
   }
   state.counters["bytes"] = static_cast<double>(bytes);
 }
