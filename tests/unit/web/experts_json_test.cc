@@ -30,8 +30,7 @@ json Parsed(const ServerMetrics& metrics) {
 
 TEST(ExpertsJsonTest, SaysWhatIsKnownBeforeTheModelIsLoaded) {
   const ServerMetrics metrics({.version = "1.2.3"});
-  EXPECT_EQ(json::parse(ExpertsJson(metrics, "loading", kStart, absl::Seconds(2))),
-            json::parse(R"({
+  EXPECT_EQ(json::parse(ExpertsJson(metrics, "loading", kStart, absl::Seconds(2))), json::parse(R"({
     "version": "1.2.3", "state": "loading", "start_time_seconds": 1700000000.25,
     "uptime_seconds": 2.0, "model": null, "engine": null, "experts": null})"));
 }
