@@ -29,6 +29,7 @@ EARLIER = "earlier:9090"
 EMPTY_ALERTS = {
     "SluiceServerDown": "the server answers",
     "SluiceServersMissing": "there is a server",
+    "SluiceServersFewer": "no server has gone",
     "SluiceServerRestarts": "the server does not restart",
     "SluiceStalled": "the server computes tokens",
     "SluiceInternalErrors": "no call fails",
