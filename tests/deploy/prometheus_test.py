@@ -12,9 +12,9 @@ import re
 import time
 import unittest
 
-import yaml
-
+import page_client
 import prometheus_server
+import rule_files
 import sluice_server
 from sluice_server import generation_pb2
 
@@ -85,7 +85,7 @@ def history():
         raise AssertionError(f"the server ended with {exit_code}")
     now = int(time.time())
     times = range(now - 150 * 60, now - 60, 120)
-    for name, labels, value in re.findall(r"^(\w+)(?:\{(.*)\})? (\S+)$", scrape, re.MULTILINE):
+    for name, labels, value in page_client.samples(scrape):
         labels = ",".join(filter(None, ['job="sluice"', f'instance="{EARLIER}"', labels]))
         is_counter = name.endswith(("_total", "_bucket", "_sum", "_count"))
         for i, at in enumerate(times):
@@ -98,11 +98,7 @@ def dashboards():
 
 
 def rules(kind):
-    for path in sorted((DEPLOY / "prometheus/rules").glob("*.yaml")):
-        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
-            for rule in group["rules"]:
-                if kind in rule:
-                    yield rule[kind], rule["expr"]
+    return [(rule[kind], rule["expr"]) for rule in rule_files.rules(kind)]
 
 
 def filled_in(text, values):

@@ -7,7 +7,6 @@ compared with what the servers count.
 import json
 import os
 import pathlib
-import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import tempfile
 import unittest
 
 import certificates
+import page_client
 import sluice_server
 
 
@@ -65,26 +65,15 @@ class FailoverTest(unittest.TestCase):
     def metrics(self, server):
         """What the server counts of the calls of Generate, and of what runs and waits."""
         text = server.scrape()
-
-        def value(series):
-            found = re.search(rf"^{re.escape(series)} (\S+)$", text, re.MULTILINE)
-            self.assertIsNotNone(found, series)
-            return int(float(found.group(1)))
-
-        result = {
-            "running": value("sluice_requests_running"),
-            "waiting": value("sluice_requests_waiting"),
-            "talking": value("sluice_time_to_first_token_seconds_count"),
-            "tokens": value("sluice_generation_tokens_total"),
-            "finished": value('sluice_requests_finished_total{reason="length"}'),
+        value = lambda name, *labels: int(page_client.series(text, f"sluice_{name}")[labels])
+        calls = page_client.series(text, "sluice_requests_total")
+        return {
+            "waiting": value("requests_waiting"),
+            "talking": value("time_to_first_token_seconds_count"),
+            "tokens": value("generation_tokens_total"),
+            "OK": 0,
+            **{code: int(count) for (code, method), count in calls.items() if method == "Generate" and count > 0},
         }
-        codes = re.findall(r'^sluice_requests_total\{([^}]*)\} (\S+)$', text, re.MULTILINE)
-        for labels, count in codes:
-            labels = dict(re.findall(r'(\w+)="(\w+)"', labels))
-            if labels["method"] == "Generate" and float(count) > 0:
-                result[labels["code"]] = int(float(count))
-        result.setdefault("OK", 0)
-        return result
 
     def await_metrics(self, server, condition, load):
         """Waits until `condition` holds for the server's metrics, which must be before `load` ends."""

@@ -11,7 +11,7 @@ import unittest
 
 import http2
 from google.protobuf import descriptor_pb2
-from sluice_server import generation_pb2, health_pb2
+from sluice_server import ServerTest, generation_pb2, health_pb2
 
 from deploy_files import (
     COMPOSE,
@@ -20,7 +20,6 @@ from deploy_files import (
     GENERATION,
     SOURCE_DIR,
     Dockerfile,
-    ServerTest,
     local,
     parse_flags,
     port_of,

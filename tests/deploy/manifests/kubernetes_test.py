@@ -12,14 +12,14 @@ import subprocess
 import unittest
 
 import yaml
-from sluice_server import health_pb2
+import rule_files
+from sluice_server import ServerTest, health_pb2
 
 from deploy_files import (
     DEPLOY,
     FAREWELL_SECONDS,
     GENERATION,
     Dockerfile,
-    ServerTest,
     bytes_of,
     local,
     parse_flags,
@@ -77,6 +77,12 @@ def kustomize_build(folder):
     """The same by Kustomize."""
     text = subprocess.run(["kustomize", "build", folder], capture_output=True, text=True, check=True).stdout
     return {(o["kind"], o["metadata"]["name"]): o for o in yaml.safe_load_all(text)}
+
+
+def prometheus_rule():
+    """What make_prometheus_rule prints."""
+    text = subprocess.run([KUBERNETES / "make_prometheus_rule"], capture_output=True, text=True, check=True).stdout
+    return yaml.safe_load(text)
 
 
 def selects(selector, labels):
@@ -292,13 +298,10 @@ class KServeTest(ServerTest):
 
 class PrometheusRuleTest(unittest.TestCase):
     def test_it_has_every_rule(self):
-        text = subprocess.run([KUBERNETES / "make_prometheus_rule"], capture_output=True, text=True, check=True).stdout
-        rule = yaml.safe_load(text)
+        rule = prometheus_rule()
         self.assertEqual(rule["kind"], "PrometheusRule")
         made = {group["name"]: group for group in rule["spec"]["groups"]}
-        files = sorted((DEPLOY / "prometheus" / "rules").glob("*.yaml"))
-        groups = [group for path in files for group in read_yaml(path)[0]["groups"]]
-        self.assertEqual(made, {group["name"]: group for group in groups})
+        self.assertEqual(made, {group["name"]: group for group in rule_files.groups()})
         self.assertTrue(made)
 
 
