@@ -5,17 +5,18 @@
 #   docker run --rm -p 50051:50051 -p 9090:9090 sluice
 #   docker run --rm -p 50051:50051 -v /path/to/checkpoint:/models/mine:ro sluice --model=/models/mine
 #
-# docs/operations.md says more: how to get the same packages again next year (BASE and APT_MIRROR), models baked in, health
+# docs/operations.md says more: how to get the same packages again next year (BASE and the mirrors), models baked in, health
 # checks, what the image holds.
 ARG BASE=docker.io/library/debian:trixie-slim
 
 FROM ${BASE} AS build
 ARG APT_MIRROR=
+ARG APT_SECURITY_MIRROR=
 ARG JOBS=
 WORKDIR /src
 COPY deploy/image/use_mirror deploy/image/use_mirror
 COPY scripts/setup scripts/setup
-RUN deploy/image/use_mirror "${APT_MIRROR}" && scripts/setup build
+RUN deploy/image/use_mirror "${APT_MIRROR}" "${APT_SECURITY_MIRROR}" && scripts/setup build
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/ccache \
     cmake --preset release -DSLUICE_TESTS=OFF \

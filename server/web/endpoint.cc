@@ -3,6 +3,7 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "base/status_macros.h"
 #include "web/experts_json.h"
 #include "web/page_files.h"
@@ -32,18 +33,18 @@ const char* NameOf(Readiness readiness) {
 }  // namespace
 
 HttpResponse Answer(absl::string_view path, const metrics::ServerMetrics& metrics,
-                    Readiness readiness, absl::Duration uptime) {
+                    const ServerState& state) {
   if (path == "/metrics") {
     return {.content_type = "text/plain; version=0.0.4; charset=utf-8", .body = metrics.Text()};
   }
   if (path == "/healthz") return {.body = "ok\n"};
   if (path == "/readyz") {
-    return {.status = readiness == Readiness::kReady ? 200 : 503,
-            .body = std::string(NameOf(readiness)) + "\n"};
+    return {.status = state.readiness == Readiness::kReady ? 200 : 503,
+            .body = std::string(NameOf(state.readiness)) + "\n"};
   }
   if (path == "/experts.json") {
     return {.content_type = "application/json",
-            .body = ExpertsJson(metrics, NameOf(readiness), uptime)};
+            .body = ExpertsJson(metrics, NameOf(state.readiness), state.start, state.uptime)};
   }
   for (const PageFile& file : PageFiles()) {
     if (path != file.path) continue;
@@ -57,13 +58,16 @@ HttpResponse Answer(absl::string_view path, const metrics::ServerMetrics& metric
 absl::StatusOr<std::unique_ptr<Endpoint>> Endpoint::Start(absl::string_view address,
                                                           const metrics::ServerMetrics& metrics,
                                                           std::function<Readiness()> readiness) {
-  const auto start = std::chrono::steady_clock::now();
-  ASSIGN_OR_RETURN(std::unique_ptr<HttpServer> server,
-                   HttpServer::Start(address, [&metrics, readiness = std::move(readiness),
-                                               start](absl::string_view path) {
-                     return Answer(path, metrics, readiness(),
-                                   absl::FromChrono(std::chrono::steady_clock::now() - start));
-                   }));
+  using Clock = std::chrono::steady_clock;
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<HttpServer> server,
+      HttpServer::Start(address, [&metrics, readiness = std::move(readiness), start = absl::Now(),
+                                  start_of_uptime = Clock::now()](absl::string_view path) {
+        return Answer(path, metrics,
+                      {.readiness = readiness(),
+                       .start = start,
+                       .uptime = absl::FromChrono(Clock::now() - start_of_uptime)});
+      }));
   return std::unique_ptr<Endpoint>(new Endpoint(std::move(server)));
 }
 

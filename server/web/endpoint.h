@@ -16,9 +16,18 @@ namespace sluice::web {
 
 enum class Readiness { kLoading, kReady, kDraining };
 
+// What is said of the server besides its metrics.
+struct ServerState {
+  Readiness readiness = Readiness::kLoading;
+  // When the port was opened, which no two processes have in common, and how long ago that was by a
+  // clock that nobody sets.
+  absl::Time start;
+  absl::Duration uptime;
+};
+
 // What a GET of `path` is answered. A pure function of what it is given; thread-safe.
 HttpResponse Answer(absl::string_view path, const metrics::ServerMetrics& metrics,
-                    Readiness readiness, absl::Duration uptime);
+                    const ServerState& state);
 
 // Made and destroyed by one thread; serves, on threads of its own, until it is destroyed.
 class Endpoint {

@@ -136,11 +136,12 @@ void AppendExperts(const metrics::ExpertLoad& load, std::string& json) {
 }  // namespace
 
 std::string ExpertsJson(const metrics::ServerMetrics& metrics, absl::string_view state,
-                        absl::Duration uptime) {
+                        absl::Time start, absl::Duration uptime) {
   std::string json;
   ObjectWriter object(json);
   object.Field("version", metrics.version());
   object.Field("state", std::string(state));
+  object.Field("start_time_seconds", absl::ToDoubleSeconds(start - absl::UnixEpoch()));
   object.Field("uptime_seconds", absl::ToDoubleSeconds(uptime));
   const std::optional<metrics::ModelInfo> model = metrics.model();
   if (model.has_value()) {

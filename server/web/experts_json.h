@@ -9,9 +9,9 @@
 
 namespace sluice::web {
 
-// `state` is one word; `uptime` tells readers how much time lies between two answers. At most about
-// 50 bytes for each expert of each layer, and 8 KiB.
+// `state` is one word; `start` tells readers which answers are of one process, `uptime` how much
+// time lies between two of these. At most about 50 bytes for each expert of each layer, and 8 KiB.
 std::string ExpertsJson(const metrics::ServerMetrics& metrics, absl::string_view state,
-                        absl::Duration uptime);
+                        absl::Time start, absl::Duration uptime);
 
 }  // namespace sluice::web

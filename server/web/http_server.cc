@@ -1,19 +1,14 @@
 #include "web/http_server.h"
 
 #include <civetweb.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <filesystem>
 #include <future>
 #include <string>
-#include <system_error>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/mutex.h"
@@ -28,25 +23,6 @@ using Clock = std::chrono::steady_clock;
 // Pieces of an answer between which the time is looked at. civetweb lets a reader have the idle
 // timeout for each bit of such a piece that he takes.
 constexpr size_t kPieceBytes = 4096;
-
-// Cuts off the sockets of this process whose own port is `port`: the one that is listened on, which
-// wakes the thread that accepts, and those of its connections, which wakes those that read or
-// write.
-void CutOff(int port) {
-  std::error_code error;
-  for (std::filesystem::directory_iterator it("/proc/self/fd", error), end; !error && it != end;
-       it.increment(error)) {
-    int fd = -1;
-    if (!absl::SimpleAtoi(it->path().filename().string(), &fd)) continue;
-    sockaddr_storage own{};
-    socklen_t size = sizeof(own);
-    if (getsockname(fd, reinterpret_cast<sockaddr*>(&own), &size) != 0) continue;
-    in_port_t own_port = 0;
-    if (own.ss_family == AF_INET) own_port = reinterpret_cast<const sockaddr_in&>(own).sin_port;
-    if (own.ss_family == AF_INET6) own_port = reinterpret_cast<const sockaddr_in6&>(own).sin6_port;
-    if (ntohs(own_port) == port) shutdown(fd, SHUT_RDWR);
-  }
-}
 
 std::string Head(const mg_connection* connection, const HttpResponse& response) {
   std::string head = absl::StrCat(
@@ -75,6 +51,7 @@ void Send(mg_connection* connection, const HttpResponse& response, bool with_bod
 struct HttpServer::State {
   Handler handler;
   HttpLimits limits;
+  ListenAddress listen;  // with the port that is really listened on
   mg_context* context = nullptr;
 
   base::Mutex mutex;
@@ -124,12 +101,13 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(absl::string_view 
                                                               const HttpLimits& limits) {
   static const unsigned features = mg_init_library(MG_FEATURES_DEFAULT);
   static_cast<void>(features);
-  ASSIGN_OR_RETURN(const ListenAddress listen, ListenAddress::Parse(address));
   auto state = std::make_unique<State>();
+  ASSIGN_OR_RETURN(state->listen, ListenAddress::Parse(address));
   state->handler = std::move(handler);
   state->limits = limits;
 
   // civetweb takes "PORT" for all interfaces and knows no host names.
+  const ListenAddress& listen = state->listen;
   const std::string host = listen.host == "localhost" ? "127.0.0.1" : listen.host;
   const std::string port =
       host.empty() ? absl::StrCat(listen.port) : absl::StrCat(host, ":", listen.port);
@@ -169,19 +147,22 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(absl::string_view 
     mg_stop(state->context);
     return absl::UnavailableError(absl::StrCat("cannot serve metrics on ", address));
   }
-  return std::unique_ptr<HttpServer>(
-      new HttpServer(std::move(state), absl::StrCat(listen.host, ":", bound.port), bound.port));
+  state->listen.port = bound.port;
+  return std::unique_ptr<HttpServer>(new HttpServer(std::move(state)));
 }
 
-HttpServer::HttpServer(std::unique_ptr<State> state, std::string address, int port)
-    : state_(std::move(state)), address_(std::move(address)), port_(port) {}
+HttpServer::HttpServer(std::unique_ptr<State> state)
+    : state_(std::move(state)),
+      address_(absl::StrCat(state_->listen.host, ":", state_->listen.port)),
+      port_(state_->listen.port) {}
 
-// civetweb's threads look for the wish to stop every two seconds, or when something happens.
+// civetweb's threads look for the wish to stop every two seconds, or when something happens to the
+// sockets that they wait for, whose numbers it tells nobody.
 HttpServer::~HttpServer() {
   const std::future<void> stopped =
       std::async(std::launch::async, [this] { mg_stop(state_->context); });
   while (stopped.wait_for(std::chrono::milliseconds(5)) != std::future_status::ready) {
-    CutOff(port_);
+    CutOff(state_->listen);
   }
 }
 

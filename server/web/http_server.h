@@ -48,7 +48,8 @@ class HttpServer {
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(absl::string_view address,
                                                            Handler handler,
                                                            const HttpLimits& limits = {});
-  // Returns at once, whatever clients do: connections are cut off.
+  // Returns at once, whatever clients do: connections are cut off. Nobody else's sockets are
+  // touched.
   ~HttpServer();
 
   // HOST:PORT with the port that is really listened on.
@@ -58,7 +59,7 @@ class HttpServer {
  private:
   struct State;
 
-  HttpServer(std::unique_ptr<State> state, std::string address, int port);
+  explicit HttpServer(std::unique_ptr<State> state);
 
   std::unique_ptr<State> state_;
   const std::string address_;

@@ -267,7 +267,8 @@ BENCHMARK(BM_Metrics_Scrape)->Apply(Shapes)->Unit(benchmark::kMillisecond);
 void BM_Metrics_ExpertsJson(benchmark::State& state) {
   const Served served{Shape(state)};
   for (auto _ : state) {
-    benchmark::DoNotOptimize(web::ExpertsJson(served.metrics(), "ready", absl::Seconds(1)));
+    benchmark::DoNotOptimize(
+        web::ExpertsJson(served.metrics(), "ready", absl::UnixEpoch(), absl::Seconds(1)));
   }
 }
 BENCHMARK(BM_Metrics_ExpertsJson)->Apply(Shapes)->Unit(benchmark::kMillisecond);

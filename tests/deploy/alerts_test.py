@@ -7,24 +7,15 @@ import unittest
 
 import yaml
 
+from rule_files import groups, rules
+
 SOURCE_DIR = pathlib.Path(os.environ["SLUICE_SOURCE_DIR"])
-RULES = sorted((SOURCE_DIR / "deploy/prometheus/rules").glob("*.yaml"))
 TESTS = sorted((SOURCE_DIR / "tests/deploy/rules").glob("*.yaml"))
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def load(path):
     return yaml.safe_load(path.read_text(encoding="utf-8"))
-
-
-def rules():
-    for path in RULES:
-        for group in load(path)["groups"]:
-            yield from group["rules"]
-
-
-def alerts():
-    return [rule for rule in rules() if "alert" in rule]
 
 
 def anchors(document):
@@ -35,11 +26,11 @@ def anchors(document):
 
 class AlertsTest(unittest.TestCase):
     def test_names_are_distinct(self):
-        names = [rule.get("alert") or rule["record"] for rule in rules()]
+        names = [rule[kind] for kind in ("alert", "record") for rule in rules(kind)]
         self.assertEqual(len(names), len(set(names)))
 
     def test_alerts_say_how_bad_it_is_what_it_is_and_where_to_read_on(self):
-        for alert in alerts():
+        for alert in rules("alert"):
             with self.subTest(alert["alert"]):
                 self.assertIn(alert["labels"]["severity"], ("critical", "warning", "info"))
                 texts = alert["annotations"]
@@ -52,14 +43,13 @@ class AlertsTest(unittest.TestCase):
 
     def test_windows_have_four_scrapes(self):
         interval = load(SOURCE_DIR / "deploy/prometheus/prometheus.yaml")["global"]["scrape_interval"]
-        for rule in rules():
+        for rule in rules("expr"):
             for number, unit in re.findall(r"\[(\d+)([smhd])\]", rule["expr"]):
                 with self.subTest(rule["expr"]):
                     self.assertGreaterEqual(int(number) * SECONDS[unit], 4 * int(interval.rstrip("s")))
 
     def test_what_looks_at_days_is_not_evaluated_every_few_seconds(self):
-        groups = [group for path in RULES for group in load(path)["groups"]]
-        of_days = {g["name"]: g.get("interval") for g in groups if any("[3d]" in r["expr"] for r in g["rules"])}
+        of_days = {g["name"]: g.get("interval") for g in groups() if any("[3d]" in r["expr"] for r in g["rules"])}
         self.assertTrue(of_days)
         self.assertEqual(set(of_days.values()), {"1m"}, of_days)
 
@@ -89,7 +79,7 @@ class AlertsTest(unittest.TestCase):
                         fires.add(check["alertname"])
                     if subjects - fired:
                         has_neighbour.add(check["alertname"])
-        names = {alert["alert"] for alert in alerts()}
+        names = {alert["alert"] for alert in rules("alert")}
         self.assertEqual(fires, names)
         self.assertEqual(has_neighbour, names)
 

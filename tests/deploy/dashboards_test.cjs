@@ -105,18 +105,20 @@ for (const dashboard of dashboards) {
     });
 
     test(`${dashboard.uid}: queries of '${panel.title}'`, () => {
-      for (const { expr, instant, format } of panel.targets) {
+      for (const { expr, instant, format, legendFormat } of panel.targets) {
         for (const [, name, labels] of expr.matchAll(/\b((?:job:)?(?:sluice|process)_\w+(?::\w+)*|up\b)(?:\{([^}]*)\})?/g)) {
           const chosenBy = OTHER_SELECTORS.get(name) ?? 'job=~"$job",instance=~"$instance"';
           assert.ok(labels?.startsWith(chosenBy), `${name} is chosen by ${chosenBy}`);
         }
-        for (const [, window] of expr.matchAll(/\[([^\]]+)\]/g)) {
-          if (window === '$__range') assert.ok(instant, 'the whole range is asked for once, not at each point of it');
+        for (const [, window, atItsEnd] of expr.matchAll(/\[([^\]]+)\]( @ end\(\))?/g)) {
+          if (window === '$__range') assert.ok(instant || atItsEnd, 'the whole range is asked for once, not at each point of it');
           else assert.equal(window, OTHER_WINDOWS.get(panel.title) ?? '$__rate_interval');
         }
         // Tables and bars show one moment, and all that they say is what the transformations make of it.
-        assert.equal(Boolean(instant), ['table', 'bargauge'].includes(panel.type) || /\$__range/.test(expr));
+        assert.equal(Boolean(instant), ['table', 'bargauge'].includes(panel.type) || /\$__range\](?! @ end)/.test(expr));
         if (panel.transformations) assert.equal(format, 'table');
+        // A line or a bar for each of 256 experts or 61 layers tells nobody anything: heatmaps have room for them.
+        if (/\{\{(expert|layer)\}\}/.test(legendFormat) && panel.type !== 'heatmap') assert.match(expr, /\b(top|bottom)k\(1\d, /);
       }
     });
   }

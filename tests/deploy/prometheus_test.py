@@ -12,9 +12,9 @@ import re
 import time
 import unittest
 
-import yaml
-
+import page_client
 import prometheus_server
+import rule_files
 import sluice_server
 from sluice_server import generation_pb2
 
@@ -29,6 +29,7 @@ EARLIER = "earlier:9090"
 EMPTY_ALERTS = {
     "SluiceServerDown": "the server answers",
     "SluiceServersMissing": "there is a server",
+    "SluiceServersFewer": "no server has gone",
     "SluiceServerRestarts": "the server does not restart",
     "SluiceStalled": "the server computes tokens",
     "SluiceInternalErrors": "no call fails",
@@ -84,7 +85,7 @@ def history():
         raise AssertionError(f"the server ended with {exit_code}")
     now = int(time.time())
     times = range(now - 150 * 60, now - 60, 120)
-    for name, labels, value in re.findall(r"^(\w+)(?:\{(.*)\})? (\S+)$", scrape, re.MULTILINE):
+    for name, labels, value in page_client.samples(scrape):
         labels = ",".join(filter(None, ['job="sluice"', f'instance="{EARLIER}"', labels]))
         is_counter = name.endswith(("_total", "_bucket", "_sum", "_count"))
         for i, at in enumerate(times):
@@ -97,11 +98,7 @@ def dashboards():
 
 
 def rules(kind):
-    for path in sorted((DEPLOY / "prometheus/rules").glob("*.yaml")):
-        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
-            for rule in group["rules"]:
-                if kind in rule:
-                    yield rule[kind], rule["expr"]
+    return [(rule[kind], rule["expr"]) for rule in rule_files.rules(kind)]
 
 
 def filled_in(text, values):
@@ -143,16 +140,22 @@ def has_numbers(answer):
     return any(not math.isnan(float(sample["value"][1])) for sample in answer)
 
 
-def counters():
-    """The panel that shows them, of the running server."""
+def expressions_of(title):
+    """{refId: expression} of a panel that shows the experts, of the running server."""
     dashboard = next(d for d in dashboards() if d["uid"] == "sluice-experts")
-    for panel, _, expression in expressions(dashboard, instance=server.metrics_address):
-        if panel["title"] == "Tokens of each expert since the servers started":
-            return {
-                (int(sample["metric"]["layer"]), int(sample["metric"]["expert"])): int(sample["value"][1])
-                for sample in prometheus.query(expression)
-            }
-    raise AssertionError("there is no such panel")
+    asked = expressions(dashboard, instance=server.metrics_address)
+    found = {target["refId"]: expression for panel, target, expression in asked if panel["title"] == title}
+    if not found:
+        raise AssertionError(f"there is no panel '{title}'")
+    return found
+
+
+def counters():
+    """The panel that shows them."""
+    return {
+        (int(sample["metric"]["layer"]), int(sample["metric"]["expert"])): int(sample["value"][1])
+        for sample in prometheus.query(expressions_of("Tokens of each expert since the servers started")["A"])
+    }
 
 
 def setUpModule():
@@ -228,6 +231,17 @@ class PrometheusTest(unittest.TestCase):
             with self.subTest(name, legitimately_empty=EMPTY_COMPARISONS.get(name)):
                 self.assertEqual(self.ask(compared) == [], name in EMPTY_COMPARISONS, compared)
         self.assertLessEqual(EMPTY_COMPARISONS.keys(), {name for name, _ in rules("alert")})
+
+    def test_the_hottest_experts_and_the_others_are_the_layer(self):
+        values = lambda expression: sorted(float(sample["value"][1]) for sample in self.ask(expression))
+        panel = expressions_of("Share of the hottest experts in layer $layer")
+        every = values(panel["A"])
+        self.assertEqual(len(every), 8)
+        # There are not more than it shows: so let it show fewer.
+        for shown in (8, 3):
+            hottest, (others,) = (values(panel[name].replace("topk(16, ", f"topk({shown}, ")) for name in "AB")
+            self.assertEqual(hottest, every[-shown:])
+            self.assertAlmostEqual(others, sum(every[:-shown]))
 
     def test_expert_shares_are_those_of_the_topic(self):
         with open(DEMO / "evaluation.json", encoding="utf-8") as file:

@@ -7,7 +7,6 @@ compared with what the servers count.
 import json
 import os
 import pathlib
-import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +14,8 @@ import tempfile
 import unittest
 
 import certificates
+import http2
+import page_client
 import sluice_server
 
 
@@ -58,33 +59,25 @@ class FailoverTest(unittest.TestCase):
 
     def answered(self, server):
         """How many requests the server, which ends now if it has not, answered to their end."""
+        return self.ended_with("OK", server)
+
+    def ended_with(self, status, server):
         self.end(server)
         lines = [json.loads(line) for line in self.logs[server].read_text().splitlines()]
-        return sum(line["method"] == "Generate" and line["status"] == "OK" for line in lines)
+        return sum(line["method"] == "Generate" and line["status"] == status for line in lines)
 
     def metrics(self, server):
         """What the server counts of the calls of Generate, and of what runs and waits."""
         text = server.scrape()
-
-        def value(series):
-            found = re.search(rf"^{re.escape(series)} (\S+)$", text, re.MULTILINE)
-            self.assertIsNotNone(found, series)
-            return int(float(found.group(1)))
-
-        result = {
-            "running": value("sluice_requests_running"),
-            "waiting": value("sluice_requests_waiting"),
-            "talking": value("sluice_time_to_first_token_seconds_count"),
-            "tokens": value("sluice_generation_tokens_total"),
-            "finished": value('sluice_requests_finished_total{reason="length"}'),
+        value = lambda name, *labels: int(page_client.series(text, f"sluice_{name}")[labels])
+        calls = page_client.series(text, "sluice_requests_total")
+        return {
+            "waiting": value("requests_waiting"),
+            "talking": value("time_to_first_token_seconds_count"),
+            "tokens": value("generation_tokens_total"),
+            "OK": 0,
+            **{code: int(count) for (code, method), count in calls.items() if method == "Generate" and count > 0},
         }
-        codes = re.findall(r'^sluice_requests_total\{([^}]*)\} (\S+)$', text, re.MULTILINE)
-        for labels, count in codes:
-            labels = dict(re.findall(r'(\w+)="(\w+)"', labels))
-            if labels["method"] == "Generate" and float(count) > 0:
-                result[labels["code"]] = int(float(count))
-        result.setdefault("OK", 0)
-        return result
 
     def await_metrics(self, server, condition, load):
         """Waits until `condition` holds for the server's metrics, which must be before `load` ends."""
@@ -95,7 +88,9 @@ class FailoverTest(unittest.TestCase):
             self.assertTrue(load.is_running(), f"the load ended before: {metrics}")
 
     def test_not_one_request_is_lost_while_servers_drain_and_come_back(self):
-        first, second = self.start(), self.start()
+        # Longer than the other one can take for the requests that are waited for below.
+        flag = "--drain_timeout=600"
+        first, second = self.start(flag), self.start(flag)
         requests = 6000
         load = Load(
             [first, second], f"--requests={requests}", "--concurrency=16", "--max_tokens=32", "--retries=8"
@@ -104,19 +99,33 @@ class FailoverTest(unittest.TestCase):
         self.await_metrics(first, lambda metrics: metrics["OK"] > 20, load)
         servers = [first, second]
         # Each drains in its turn while the other one serves, and comes back where it was.
+        other = second
         for server in (first, second):
-            address = server.grpc_address
-            server.signal(signal.SIGTERM)
-            self.assertEqual(server.wait(), 0, "".join(server.log[-20:]))
-            back = self.start(f"--listen={address}")
-            servers.append(back)
-            self.await_metrics(back, lambda metrics: metrics["OK"] > 20, load)
+            self.drain(server, other, load)
+            other = self.start(flag, f"--listen={server.grpc_address}")
+            servers.append(other)
+            self.await_metrics(other, lambda metrics: metrics["OK"] > 20, load)
         report = load.report()
         answered = [self.answered(server) for server in servers]
-        print(f"drained twice: {report['ok']} answered, {answered} by the servers, {report['retries']} tried again")
+        refused = [self.ended_with("UNAVAILABLE", server) for server in (first, second)]
+        print(f"drained twice: {report['ok']} answered, {answered} by the servers, {report['retries']} tried again, "
+              f"{refused} refused by those that drained")
         self.assertEqual(report["failed"], {})
         self.assertEqual(report["ok"], requests)
         self.assertEqual(sum(answered), requests)
+        # They said so, and then nobody asked them: a client that is not told would ask them every other time.
+        self.assertLess(max(refused), 100)
+
+    def drain(self, server, other, load):
+        """Has `server` drain, for somebody who has not read his answer, until `other` has answered 400 requests."""
+        with http2.Connection(server.grpc_address) as reader:
+            reader.start_call(b"/sluice.v1.Generation/Generate", sluice_server.unread_request().SerializeToString())
+            reader.await_frame(http2.DATA)
+            server.signal(signal.SIGTERM)
+            server.await_log("draining")
+            before = self.metrics(other)["OK"]
+            self.await_metrics(other, lambda metrics: metrics["OK"] > before + 400, load)
+        self.assertEqual(server.wait(), 0, "".join(server.log[-20:]))
 
     def test_of_a_killed_servers_requests_only_those_that_had_begun_to_answer_are_lost(self):
         # It may answer one whole before it is killed, though long answers make that unlikely: then once more.

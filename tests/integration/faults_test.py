@@ -38,29 +38,18 @@ if __name__ == "__main__" and len(sys.argv) == 4 and sys.argv[1] == "--hold_a_st
 # pylint: disable=wrong-import-position
 import grpc  # noqa: E402
 
+import page_client  # noqa: E402
 import sluice_server  # noqa: E402
 from sluice_server import control_pb2, control_pb2_grpc, generation_pb2, generation_pb2_grpc  # noqa: E402
 
 
-class FaultsTest(unittest.TestCase):
-    def start(self, *flags):
-        server = sluice_server.SluiceServer(*flags)
-
-        def stop():
-            self.assertEqual(server.stop(), 0, "".join(server.log[-30:]))
-
-        self.addCleanup(stop)
-        return server
-
-    def metric(self, server, series):
-        for line in server.scrape().splitlines():
-            if line.startswith(series + " "):
-                return float(line.rsplit(" ", 1)[1])
-        raise AssertionError(f"there is no {series}")
+class FaultsTest(sluice_server.ServerTest):
+    def metric(self, server, name, *labels):
+        return page_client.series(server.scrape(), name)[labels]
 
     def await_cancelled(self, server, number):
         """Waits until so many requests have ended as cancelled, and all that they held is free."""
-        while self.metric(server, 'sluice_requests_finished_total{reason="cancelled"}') < number:
+        while self.metric(server, "sluice_requests_finished_total", "cancelled") < number:
             pass
         with server.connect() as channel:
             control = control_pb2_grpc.ControlStub(channel)
@@ -122,7 +111,7 @@ class FaultsTest(unittest.TestCase):
                     if flags == 0:
                         break
                 connection.send(http2.frame(http2.PING, 1, 0, payload))
-            self.assertEqual(self.metric(server, 'sluice_requests_finished_total{reason="cancelled"}'), 0)
+            self.assertEqual(self.metric(server, "sluice_requests_finished_total", "cancelled"), 0)
         self.await_cancelled(server, 1)
 
     def test_a_flood_of_pings_closes_the_connection_it_comes_on(self):

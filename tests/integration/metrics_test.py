@@ -35,16 +35,7 @@ def run_all(server, requests):
             pass
 
 
-class MetricsTest(unittest.TestCase):
-    def start(self, *flags):
-        server = sluice_server.SluiceServer(*flags)
-
-        def stop():
-            self.assertEqual(server.stop(), 0, "".join(server.log[-30:]))
-
-        self.addCleanup(stop)
-        return server
-
+class MetricsTest(sluice_server.ServerTest):
     def test_promtool_has_nothing_to_say(self):
         server = self.start()
         run_all(server, requests_of_all_topics())

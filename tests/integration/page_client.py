@@ -21,10 +21,17 @@ def experts(server):
     return json.loads(ask(server, "/experts.json")[2])["experts"]
 
 
+def samples(text):
+    """(name, labels, value) of every line of a scrape, as they are written."""
+    return re.findall(r"^(\w+)(?:\{(.*)\})? (\S+)$", text, re.MULTILINE)
+
+
 def series(text, name):
     """{labels: value} of a family in a scrape; labels are a tuple of values, in the order of their names."""
     found = {}
-    for labels, value in re.findall(rf"^{name}(?:\{{(.*)\}})? (\S+)$", text, re.MULTILINE):
+    for family, labels, value in samples(text):
+        if family != name:
+            continue
         pairs = sorted(re.findall(r'(\w+)="([^"]*)"', labels))
         found[tuple(label for _, label in pairs)] = float(value)
     return found

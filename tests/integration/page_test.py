@@ -58,26 +58,48 @@ window.fetch = (...of) => {
 """
 
 # Stands in for a server with a model of arguments LAYERS x EXPERTS: in layer l, expert e has a token in a second for
-# each e + 1, and as many more for each l.
+# each e + 1, and as many more for each l. After `restarts` it is another one, which has counted for fewer seconds though it
+# is asked later; while `isLoading` it has no model. It gives `answersLeft` answers.
 PRETEND = """
 const start = performance.now();
+window.restarts = 0;
+window.isLoading = false;
+window.answersLeft = Infinity;
 window.fetch = async () => {
-  const seconds = 1000 + (performance.now() - start) / 1000;
+  if (answersLeft-- <= 0) throw new TypeError('gone');
+  const elapsed = (performance.now() - start) / 1000;
+  const seconds = (restarts ? 500 : 1000) + elapsed;
   const histogram = {bounds_seconds: [0.1, 1], counts: [9, 1, 0]};
   const layers = Array.from({length: LAYERS}, (_, layer) => ({
     layer, imbalance: 2 - 1 / EXPERTS, active_experts: EXPERTS, routing_entropy: 0.9, load_balance_loss: 1.25, seconds,
     tokens: Array.from({length: EXPERTS}, (_, expert) => Math.floor(seconds) * (layer + 1) * (expert + 1)),
     weights: Array(EXPERTS).fill(1),
   }));
-  return new Response(JSON.stringify({
-    version: '9.9', state: 'ready', uptime_seconds: Math.floor(seconds),
+  const answer = {
+    version: '9.9', state: 'ready', start_time_seconds: restarts, uptime_seconds: Math.floor(1000 + elapsed),
     model: {name: '<b>bold</b> \u202e a name of no end '.repeat(9), family: 'f', weights: 'int4'},
     engine: {requests_running: 64, requests_waiting: 256, prompt_tokens: 123456789 * Math.floor(seconds),
              prompt_tokens_cached: 5, generated_tokens: 98765 * Math.floor(seconds), kv_cache_usage_ratio: 1,
              kv_blocks_used: 123456, kv_blocks_free: 0, kv_blocks_cached: 1234567,
              time_to_first_token: histogram, inter_token_latency: histogram},
     experts: {num_experts: EXPERTS, experts_per_token: 8, steps: 1e9, window_steps: 128, layers},
-  }));
+  };
+  if (isLoading) Object.assign(answer, {state: 'loading', model: null, engine: null, experts: null});
+  return new Response(JSON.stringify(answer));
+};
+"""
+
+
+# What the page shows of counts: all of one answer, as no script runs in between.
+READ_COUNTS = """
+const text = (id) => document.getElementById(id).textContent;
+const line = (id) => document.getElementById(id).firstElementChild.getAttribute('points');
+const map = document.getElementById('map');
+return {
+  state: text('state-text'), total: text('cell-total'),
+  rates: ['generated-rate', 'prompt-rate', 'cell-rate', 'cell-share'].map(text),
+  lines: ['generated-line', 'prompt-line'].map(line),
+  isBlank: map.getContext('2d').getImageData(0, 0, map.width, map.height).data.every((byte) => byte === 0),
 };
 """
 
@@ -113,8 +135,8 @@ class PageTest(unittest.TestCase):
         # What the console said about earlier tests, such as that they read colours.
         self.browser.console().clear()
 
-    def start(self):
-        server = sluice_server.SluiceServer("--weights=f32", "--model_name=demo")
+    def start(self, *flags):
+        server = sluice_server.SluiceServer("--weights=f32", "--model_name=demo", *flags)
         self.addCleanup(lambda: server.is_running() and server.stop())
         return server
 
@@ -271,6 +293,66 @@ class PageTest(unittest.TestCase):
         self.assertEqual(server.wait(), 0)
         self.browser.await_true(lambda: self.text("state-text") == "unreachable")
         self.assertIn("stale", self.element("figures").get_attribute("class"))
+
+    def await_counts(self, condition):
+        found = {}
+
+        def look():
+            found.update(self.driver.execute_script(READ_COUNTS))
+            return condition(found)
+
+        self.browser.await_true(look)
+        return found
+
+    def test_another_servers_counts_are_not_compared(self):
+        server = self.start()
+        self.open(server, f"const LAYERS = 2, EXPERTS = 8; {PRETEND}")
+        self.element("map").click()
+        layer, expert = self.cell()
+        per_second = (layer + 1) * (expert + 1)
+        is_under_way = lambda shown: "–" not in shown["rates"] and all(" " in line for line in shown["lines"])
+        # One answer of the next, which is asked no more after it.
+        before = self.await_counts(is_under_way)
+        self.driver.execute_script("restarts = answersLeft = 1")
+        first = self.await_counts(lambda shown: shown["state"] == "unreachable")
+        total = lambda shown: int(shown["total"].replace(",", ""))
+        self.assertLess(total(first), total(before))
+        self.assertEqual((first["rates"], first["lines"]), (["–"] * 4, ["", ""]))
+        self.driver.execute_script("answersLeft = Infinity")
+        self.await_counts(is_under_way)
+        self.assertEqual(self.text("cell-rate"), f"{per_second:.1f}")
+
+    def test_without_a_model_nothing_of_the_one_before_is_shown(self):
+        server = self.start()
+        self.open(server, f"const LAYERS = 2, EXPERTS = 8; {PRETEND}")
+        self.element("map").click()
+        before = self.await_counts(lambda shown: "–" not in shown["rates"])
+        self.assertFalse(before["isBlank"])
+        self.driver.execute_script("isLoading = true; ++restarts")
+        loading = self.await_counts(lambda shown: shown["state"] == "loading")
+        self.assertEqual((loading["total"], loading["rates"], loading["lines"]), ("–", ["–"] * 4, ["", ""]))
+        self.assertTrue(loading["isBlank"])
+        self.assertEqual([self.text(name) for name in ("legend-high", "kv-use", "running")], ["–"] * 3)
+        self.assertEqual(self.driver.find_elements(By.CSS_SELECTOR, "#balance tr"), [])
+        self.driver.execute_script("isLoading = false")
+        self.assertFalse(self.await_counts(lambda shown: shown["state"] == "ready")["isBlank"])
+
+    def test_a_server_that_comes_back_is_shown_from_its_start(self):
+        server = self.start()
+        self.open(server)
+        self.answer(server, golden_cases()[0])
+        self.click_mode("total")
+        self.element("map").click()
+        self.browser.await_true(lambda: sum(self.totals_by_keys().values()) > 0)
+        self.assertEqual(server.stop(), 0)
+        self.browser.await_true(lambda: self.text("state-text") == "unreachable")
+        back = self.start(f"--metrics_listen={server.metrics_address}")
+        self.browser.await_true(lambda: self.text("state-text") == "ready")
+        self.assertEqual(set(self.totals_by_keys().values()), {0})
+        case = golden_cases()[1]
+        self.answer(back, case)
+        expected = back.expert_tokens()
+        self.browser.await_true(lambda: self.totals_by_keys() == expected)
 
     def test_light_and_dark(self):
         server = self.start()

@@ -5,7 +5,6 @@ SLUICE_GRPC_PYTHON_PLUGIN. Importing this module makes the stubs; the modules ar
 """
 
 import atexit
-import http.client
 import os
 import pathlib
 import queue
@@ -15,8 +14,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+import unittest
 
 import grpc
+
+import page_client
 
 SOURCE_DIR = pathlib.Path(os.environ["SLUICE_SOURCE_DIR"])
 
@@ -194,22 +196,23 @@ class SluiceServer:
 
     def scraped_expert_tokens(self):
         """The same from the metrics port."""
-        pattern = re.compile(r'^sluice_expert_tokens_total\{(.*)\} (\S+)$', re.MULTILINE)
-        result = {}
-        for labels, value in pattern.findall(self.scrape()):
-            labels = dict(re.findall(r'(\w+)="(\w+)"', labels))
-            result[int(labels["layer"]), int(labels["expert"])] = int(float(value))
-        return result
+        tokens = page_client.series(self.scrape(), "sluice_expert_tokens_total")
+        return {(int(layer), int(expert)): int(value) for (expert, layer), value in tokens.items()}
 
     def scrape(self):
-        connection = http.client.HTTPConnection(self.metrics_address)
-        connection.request("GET", "/metrics")
-        response = connection.getresponse()
-        text = response.read().decode()
-        connection.close()
-        if response.status != 200:
-            raise RuntimeError(f"/metrics answered {response.status}: {text}")
+        status, _, text = page_client.ask(self, "/metrics")
+        if status != 200:
+            raise RuntimeError(f"/metrics answered {status}: {text}")
         return text
+
+
+class ServerTest(unittest.TestCase):
+    """Has servers that end with the test, which fails if they do not end well."""
+
+    def start(self, *flags):
+        server = SluiceServer(*flags)
+        self.addCleanup(lambda: self.assertEqual(server.stop(), 0, "".join(server.log[-30:])))
+        return server
 
 
 def violated_fields(error):

@@ -152,7 +152,10 @@ export class Heatmap {
   }
 
   #draw() {
-    if (!this.#rows.length) return;
+    if (!this.#rows.length) {
+      this.#clear();
+      return;
+    }
     const numRows = this.#rows.length;
     const numExperts = this.#rows[0].total.length;
     const space = this.#frame.clientWidth - LEFT - 1;
@@ -214,6 +217,15 @@ export class Heatmap {
       this.#outline(context, this.#cursor, colour('--focus'), 2);
     }
     this.#showLegend(ramp, scale, numExperts, mode);
+  }
+
+  // Without a model there is nothing to be seen; what is below stays where it is.
+  #clear() {
+    const context = this.#canvas.getContext('2d');
+    context.resetTransform();
+    context.clearRect(0, 0, this.#canvas.width, this.#canvas.height);
+    this.#legend.high.textContent = '–';
+    this.#legend.fair.textContent = '\u00a0';
   }
 
   // The drawing context of a canvas that is `width` x `height` pixels of the page.

@@ -24,10 +24,7 @@ export class History {
   }
 
   add(answer) {
-    // A server that started anew counts from zero again.
-    if (this.last && (answer.uptime_seconds < this.last.uptime_seconds || shapeOf(answer) !== shapeOf(this.last))) {
-      this.clear();
-    }
+    if (this.last && !areOfOneServer(answer, this.last)) this.clear();
     this.#answers.push(answer);
     while (this.#answers.length > 2 && this.#age(1) >= SHARE_SECONDS) this.#answers.shift();
     const generated = this.rate((engine) => engine.generated_tokens);
@@ -86,6 +83,11 @@ export class History {
       };
     });
   }
+}
+
+// A server that started anew counts from zero again, and may serve another model; while it loads, there is none.
+function areOfOneServer(one, other) {
+  return one.start_time_seconds === other.start_time_seconds && shapeOf(one) === shapeOf(other);
 }
 
 function shapeOf(answer) {

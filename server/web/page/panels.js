@@ -18,7 +18,7 @@ function drawLine(id, points, now, highest) {
 function showLine(id, history, valueOf) {
   const points = history.lines.map((point) => ({time: point.time, value: valueOf(point)}));
   const most = Math.max(0, ...points.map((point) => point.value));
-  if (points.length) drawLine(id, points, points.at(-1).time, roundUp(most));
+  drawLine(id, points, points.at(-1)?.time, roundUp(most));
 }
 
 function showKvCache(engine) {

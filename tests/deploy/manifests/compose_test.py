@@ -11,7 +11,7 @@ import unittest
 
 import http2
 from google.protobuf import descriptor_pb2
-from sluice_server import generation_pb2, health_pb2
+from sluice_server import ServerTest, generation_pb2, health_pb2
 
 from deploy_files import (
     COMPOSE,
@@ -20,7 +20,6 @@ from deploy_files import (
     GENERATION,
     SOURCE_DIR,
     Dockerfile,
-    ServerTest,
     local,
     parse_flags,
     port_of,
@@ -73,11 +72,13 @@ class DockerfileTest(ServerTest):
         # An argument before the first stage is known to FROM alone, others to the stage that declares them.
         self.assertRegex(stages[0], r"(?m)^ARG BASE=\S")
         self.assertTrue(stages[1].startswith("${BASE} AS build\n"))
-        declared, used = (stages[1].find(text) for text in ("\nARG APT_MIRROR=", '"${APT_MIRROR}"'))
-        self.assertTrue(0 < declared < used)
-        self.assertLess(used, stages[1].index("scripts/setup build"))
+        mirrors = ["APT_MIRROR", "APT_SECURITY_MIRROR"]
+        for mirror in mirrors:
+            self.assertIn(f"\nARG {mirror}=\n", stages[1].split("\nRUN", 1)[0])
+        use = " ".join(f'"${{{mirror}}}"' for mirror in mirrors)
+        self.assertIn(f"\nRUN deploy/image/use_mirror {use} && scripts/setup build\n", stages[1])
         page = (SOURCE_DIR / "docs" / "operations.md").read_text(encoding="utf-8")
-        self.assertEqual(set(re.findall(r"--build-arg (\w+)=", page)), {"BASE", "APT_MIRROR"})
+        self.assertEqual(set(re.findall(r"--build-arg (\w+)=", page)), {"BASE", *mirrors})
 
     def test_ports_and_addresses_are_flags_of_the_server(self):
         environment = self.file.environment()

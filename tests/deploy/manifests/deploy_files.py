@@ -4,9 +4,7 @@ import os
 import pathlib
 import re
 import subprocess
-import unittest
 
-import sluice_server
 import yaml
 
 SOURCE_DIR = pathlib.Path(os.environ["SLUICE_SOURCE_DIR"])
@@ -14,14 +12,6 @@ DEPLOY = SOURCE_DIR / "deploy"
 GENERATION = "sluice.v1.Generation"
 # The server's own time after --drain_timeout: the last messages, then the connections.
 FAREWELL_SECONDS = 4
-
-
-class ServerTest(unittest.TestCase):
-    def start(self, *flags):
-        """A server that ends with the test, which fails if it does not end well."""
-        server = sluice_server.SluiceServer(*flags)
-        self.addCleanup(lambda: self.assertEqual(server.stop(), 0, "".join(server.log[-20:])))
-        return server
 
 
 class Loader(yaml.SafeLoader):

@@ -1,26 +1,25 @@
 """Kubernetes' manifests: what they say of each other and of the server is so.
 
-Overlays are put together as Kustomize does it; where `kustomize` is installed, both must come to the same. The flags are
-given to real servers, and what is asked of servers is asked of one.
+Overlays are put together here, which says what is expected, and by Kustomize: both must come to the same. The flags are given
+to real servers, and what is asked of servers is asked of one.
 """
 
 import copy
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import unittest
 
 import yaml
-from sluice_server import health_pb2
+import rule_files
+from sluice_server import ServerTest, health_pb2
 
 from deploy_files import (
     DEPLOY,
     FAREWELL_SECONDS,
     GENERATION,
     Dockerfile,
-    ServerTest,
     bytes_of,
     local,
     parse_flags,
@@ -74,6 +73,18 @@ def build(folder):
     return objects
 
 
+def kustomize_build(folder):
+    """The same by Kustomize."""
+    text = subprocess.run(["kustomize", "build", folder], capture_output=True, text=True, check=True).stdout
+    return {(o["kind"], o["metadata"]["name"]): o for o in yaml.safe_load_all(text)}
+
+
+def prometheus_rule():
+    """What make_prometheus_rule prints."""
+    text = subprocess.run([KUBERNETES / "make_prometheus_rule"], capture_output=True, text=True, check=True).stdout
+    return yaml.safe_load(text)
+
+
 def selects(selector, labels):
     return bool(selector) and selector.items() <= labels.items()
 
@@ -97,11 +108,7 @@ class Kubernetes(ServerTest):
         return [o for (k, _), o in self.objects.items() if k == kind]
 
     def check_kustomize_agrees(self):
-        if shutil.which("kustomize") is None:
-            self.skipTest("kustomize is not installed")
-        text = subprocess.run(["kustomize", "build", self.folder], capture_output=True, text=True, check=True).stdout
-        built = {(o["kind"], o["metadata"]["name"]): o for o in yaml.safe_load_all(text)}
-        self.assertEqual(built, self.objects)
+        self.assertEqual(kustomize_build(self.folder), self.objects)
 
     def check_labels(self):
         self.assertTrue(selects(self.deployment["selector"]["matchLabels"], self.labels))
@@ -248,6 +255,9 @@ class KServeTest(ServerTest):
     runtime = objects["ServingRuntime", "sluice"]["spec"]
     service = objects["InferenceService", "olmoe"]["spec"]["predictor"]
 
+    def test_kustomize_agrees(self):
+        self.assertEqual(kustomize_build(KUBERNETES / "kserve"), self.objects)
+
     def test_it_is_not_scaled_by_the_processor(self):
         annotations = self.objects["InferenceService", "olmoe"]["metadata"]["annotations"]
         self.assertEqual(annotations["serving.kserve.io/autoscalerClass"], "external")
@@ -288,13 +298,10 @@ class KServeTest(ServerTest):
 
 class PrometheusRuleTest(unittest.TestCase):
     def test_it_has_every_rule(self):
-        text = subprocess.run([KUBERNETES / "make_prometheus_rule"], capture_output=True, text=True, check=True).stdout
-        rule = yaml.safe_load(text)
+        rule = prometheus_rule()
         self.assertEqual(rule["kind"], "PrometheusRule")
         made = {group["name"]: group for group in rule["spec"]["groups"]}
-        files = sorted((DEPLOY / "prometheus" / "rules").glob("*.yaml"))
-        groups = [group for path in files for group in read_yaml(path)[0]["groups"]]
-        self.assertEqual(made, {group["name"]: group for group in groups})
+        self.assertEqual(made, {group["name"]: group for group in rule_files.groups()})
         self.assertTrue(made)
 
 

@@ -15,7 +15,7 @@ import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
 from deploy_files import COMPOSE, DEPLOY, read_compose, read_yaml
-from kubernetes_test import KUBERNETES, build
+from kubernetes_test import KUBERNETES, build, prometheus_rule
 
 HERE = pathlib.Path(__file__).resolve().parent
 ENVOY_API = HERE.parent / "node_modules" / "@grpc" / "grpc-js-xds" / "deps"
@@ -47,8 +47,7 @@ class SchemasTest(unittest.TestCase):
             self.assertEqual(wrong(kubernetes=build(folder).values()), [])
 
     def test_the_rules_as_an_object_of_prometheus_operator(self):
-        text = subprocess.run([KUBERNETES / "make_prometheus_rule"], capture_output=True, text=True, check=True).stdout
-        self.assertEqual(wrong(kubernetes=[yaml.safe_load(text)]), [])
+        self.assertEqual(wrong(kubernetes=[prometheus_rule()]), [])
 
     def test_compose(self):
         for files in COMPOSE.values():

@@ -9,13 +9,23 @@
 #include "absl/strings/str_cat.h"
 
 namespace sluice::web {
+namespace {
 
-Connection::Connection(int port) : fd_(socket(AF_INET, SOCK_STREAM, 0)) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) return;
+template <typename Call>
+bool Succeeds(Call call, int fd, const char* address, int port) {
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(static_cast<uint16_t>(port));
+  return inet_pton(AF_INET, address, &to.sin_addr) == 1 &&
+         call(fd, reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 0;
+}
+
+}  // namespace
+
+Connection::Connection(int port, const char* address, const char* from)
+    : fd_(socket(AF_INET, SOCK_STREAM, 0)) {
+  const bool is_bound = from == nullptr || Succeeds(bind, fd_, from, port);
+  if (is_bound && Succeeds(connect, fd_, address, port)) return;
   close(fd_);
   fd_ = -1;
 }

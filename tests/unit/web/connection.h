@@ -10,8 +10,9 @@ namespace sluice::web {
 
 class Connection {
  public:
-  // To the loopback address; is_open() says whether somebody listens.
-  explicit Connection(int port);
+  // To an address of IPv4; is_open() says whether somebody listens. `from`: the address that it
+  // comes from, with the same port as it goes to; without one the kernel chooses both.
+  explicit Connection(int port, const char* address = "127.0.0.1", const char* from = nullptr);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;

@@ -24,7 +24,7 @@ using ::testing::StartsWith;
 
 HttpResponse Get(absl::string_view path, const metrics::ServerMetrics& metrics,
                  Readiness readiness = Readiness::kReady) {
-  return Answer(path, metrics, readiness, absl::Seconds(1));
+  return Answer(path, metrics, {.readiness = readiness, .uptime = absl::Seconds(1)});
 }
 
 TEST(EndpointTest, EveryPathHasItsStatusTypeAndBeginning) {
@@ -123,6 +123,24 @@ TEST(EndpointTest, ServesOnItsPort) {
   EXPECT_THAT(Ask(port, "/%2e%2e/%2e%2e/etc/passwd"), StartsWith("HTTP/1.1 4"));
   endpoint->reset();
   EXPECT_THAT(Ask(port, "/metrics"), IsEmpty());
+}
+
+TEST(EndpointTest, EachHasAStartOfItsOwnThatStays) {
+  const metrics::ServerMetrics metrics({});
+  std::vector<std::string> starts;
+  for (int i = 0; i < 2; ++i) {
+    auto endpoint = Endpoint::Start("127.0.0.1:0", metrics, [] { return Readiness::kReady; });
+    ASSERT_TRUE(endpoint.ok()) << endpoint.status();
+    const auto start = [&] {
+      const std::string text = Ask((*endpoint)->port(), "/experts.json");
+      std::smatch found;
+      EXPECT_TRUE(std::regex_search(text, found, std::regex(R"("start_time_seconds":([\d.]+),)")));
+      return found[1].str();
+    };
+    starts.push_back(start());
+    EXPECT_EQ(start(), starts.back());
+  }
+  EXPECT_NE(starts[0], starts[1]);
 }
 
 TEST(EndpointTest, AnswersWhileTheModelLoadsAndStepsAreRun) {

@@ -19,8 +19,10 @@ using metrics::ExpertMetrics;
 using metrics::ServerMetrics;
 using nlohmann::json;
 
+const absl::Time kStart = absl::FromUnixMillis(1'700'000'000'250);
+
 json Parsed(const ServerMetrics& metrics) {
-  const std::string text = ExpertsJson(metrics, "ready", absl::Milliseconds(1500));
+  const std::string text = ExpertsJson(metrics, "ready", kStart, absl::Milliseconds(1500));
   json parsed = json::parse(text, nullptr, false);
   EXPECT_FALSE(parsed.is_discarded()) << text;
   return parsed;
@@ -28,9 +30,9 @@ json Parsed(const ServerMetrics& metrics) {
 
 TEST(ExpertsJsonTest, SaysWhatIsKnownBeforeTheModelIsLoaded) {
   const ServerMetrics metrics({.version = "1.2.3"});
-  EXPECT_EQ(json::parse(ExpertsJson(metrics, "loading", absl::Seconds(2))), json::parse(R"({
-    "version": "1.2.3", "state": "loading", "uptime_seconds": 2.0,
-    "model": null, "engine": null, "experts": null})"));
+  EXPECT_EQ(json::parse(ExpertsJson(metrics, "loading", kStart, absl::Seconds(2))), json::parse(R"({
+    "version": "1.2.3", "state": "loading", "start_time_seconds": 1700000000.25,
+    "uptime_seconds": 2.0, "model": null, "engine": null, "experts": null})"));
 }
 
 TEST(ExpertsJsonTest, HasEveryFigure) {
@@ -63,7 +65,8 @@ TEST(ExpertsJsonTest, HasEveryFigure) {
   parsed["engine"].erase("time_to_first_token");
   parsed["engine"].erase("inter_token_latency");
   EXPECT_EQ(parsed, json::parse(R"({
-    "version": "1.2.3", "state": "ready", "uptime_seconds": 1.5,
+    "version": "1.2.3", "state": "ready", "start_time_seconds": 1700000000.25,
+    "uptime_seconds": 1.5,
     "model": {"name": "demo", "family": "mixtral", "weights": "bf16"},
     "engine": {"requests_running": 1, "requests_waiting": 2, "prompt_tokens": 30,
                "prompt_tokens_cached": 4, "generated_tokens": 5, "kv_cache_usage_ratio": 0.25,
@@ -118,7 +121,7 @@ TEST(ExpertsJsonTest, IsNoLargerThanItSays) {
   const std::vector<float> weights(kLayers * kExperts, -1.2345678e-30f);
   const std::vector<double> seconds(kLayers, 1.0 / 3);
   for (int i = 0; i < 3; ++i) load.Publish({1 << 20, tokens, weights, weights, seconds});
-  const std::string text = ExpertsJson(metrics, "draining", absl::Seconds(1) / 3);
+  const std::string text = ExpertsJson(metrics, "draining", kStart, absl::Seconds(1) / 3);
   EXPECT_LE(text.size(), size_t{50} * kLayers * kExperts + 8192);
   EXPECT_GE(text.size(), size_t{20} * kLayers * kExperts);
 }

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <future>
 #include <memory>
 #include <string>
 #include <vector>
@@ -146,17 +147,45 @@ TEST(HttpServerTest, WhoReadsTooSlowlyIsCutOff) {
 }
 
 TEST(HttpServerTest, EndsWhileClientsDoNothing) {
-  // Whoever waited for them would do so for an hour.
-  auto server =
-      Start([](absl::string_view) { return HttpResponse{.body = std::string(64 << 20, 'a')}; },
-            {.num_threads = 2, .idle_timeout = absl::Hours(1), .answer_timeout = absl::Hours(1)});
+  for (const char* address : {"127.0.0.1:0", "localhost:0", ":0", "0.0.0.0:0"}) {
+    SCOPED_TRACE(address);
+    // Whoever waited for them would do so for an hour.
+    auto server = HttpServer::Start(
+        address, [](absl::string_view) { return HttpResponse{.body = std::string(64 << 20, 'a')}; },
+        {.num_threads = 2, .idle_timeout = absl::Hours(1), .answer_timeout = absl::Hours(1)});
+    ASSERT_TRUE(server.ok()) << server.status();
+    const int port = (*server)->port();
+    Connection silent(port), lazy(port), waiting(port);
+    lazy.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    server->reset();
+    EXPECT_EQ(silent.ReadAll(), "");
+    EXPECT_LT(lazy.ReadAll().size(), size_t{64} << 20);
+    EXPECT_EQ(Ask(port, "/"), "");
+  }
+}
+
+TEST(HttpServerTest, ItsEndIsNobodyElses) {
+  auto server = Start(Echo);
   const int port = server->port();
-  Connection silent(port), lazy(port), waiting(port);
-  lazy.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+  // Another one on the same port of another address, which has a request that it has not answered.
+  std::promise<void> asked, answer;
+  const auto other = HttpServer::Start(absl::StrCat("127.0.0.2:", port), [&](absl::string_view) {
+    asked.set_value();
+    answer.get_future().wait();
+    return HttpResponse{.body = "late"};
+  });
+  ASSERT_TRUE(other.ok()) << other.status();
+  // It comes from the same port, too.
+  Connection client(port, "127.0.0.2", "127.0.0.3");
+  ASSERT_TRUE(client.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+  asked.get_future().wait();
+  Connection early(port, "127.0.0.2");
   server.reset();
-  EXPECT_EQ(silent.ReadAll(), "");
-  EXPECT_LT(lazy.ReadAll().size(), size_t{64} << 20);
-  EXPECT_EQ(Ask(port, "/"), "");
+  answer.set_value();
+  EXPECT_THAT(client.ReadAll(), EndsWith("late"));
+  EXPECT_TRUE(early.Send("GET"));
+  EXPECT_FALSE(early.IsClosed());
+  EXPECT_TRUE(Connection(port, "127.0.0.2").is_open());
 }
 
 TEST(HttpServerTest, TakesEveryFormOfAddress) {
@@ -175,8 +204,9 @@ TEST(HttpServerTest, APortInUseIsAnErrorThatNamesIt) {
 }
 
 TEST(HttpServerTest, ABadAddressIsAnErrorThatNamesIt) {
-  for (const char* address : {"", "9090", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:-1",
-                              "127.0.0.1:65536", "no such host:0", "300.0.0.1:0"}) {
+  for (const char* address :
+       {"", "9090", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:-1", "127.0.0.1:65536",
+        "no such host:0", "300.0.0.1:0", "[127.0.0.1]:0", "[::1:0", "::1:0"}) {
     const auto server = HttpServer::Start(address, Echo);
     EXPECT_FALSE(server.ok()) << address;
     EXPECT_THAT(std::string(server.status().message()), HasSubstr(address));
