@@ -36,8 +36,8 @@ struct ConnectionOptions {
   std::string tls_ca;
   std::string tls_cert;
   std::string tls_key;
-  // The name that the server's certificate must be for; empty: the host of the address. Several
-  // servers by their IP addresses need one in common.
+  // With tls_ca: the name that the server's certificate must be for; empty: the host of the
+  // address. A list of IP addresses needs one that all have in common.
   std::string tls_server_name;
   // Holds the token that is sent with every call; empty: none is.
   std::string token_file;
@@ -52,8 +52,8 @@ class Client {
 
   // Without TLS and token. REQUIRES: Create would take the address.
   explicit Client(const std::string& address);
-  // INVALID_ARGUMENT if a file cannot be read, or the address is a list of what cannot be listed;
-  // nothing else is tried before the first call.
+  // INVALID_ARGUMENT if a file cannot be read, the address is of none of these forms, or options
+  // do not fit together; nothing else is tried before the first call.
   static absl::StatusOr<std::unique_ptr<Client>> Create(const ConnectionOptions& options);
   // REQUIRES: no call runs.
   ~Client();

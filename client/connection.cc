@@ -69,16 +69,32 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   return text;
 }
 
+// Whether the options fit together.
+absl::Status CheckTls(const ConnectionOptions& options, const Target& target) {
+  if (options.tls_cert.empty() != options.tls_key.empty()) {
+    return absl::InvalidArgumentError("tls_cert and tls_key go together, and one is missing");
+  }
+  const bool is_on = !options.tls_ca.empty();
+  if (!is_on && !options.tls_cert.empty()) {
+    return absl::InvalidArgumentError(
+        "tls_cert needs tls_ca, the file of those that the server's certificate is signed by");
+  }
+  if (!is_on && !options.tls_server_name.empty()) {
+    return absl::InvalidArgumentError(
+        "tls_server_name needs tls_ca: without TLS the server shows no certificate");
+  }
+  // gRPC would look for a certificate that is for the whole list.
+  if (is_on && target.is_list && options.tls_server_name.empty()) {
+    return absl::InvalidArgumentError(
+        "with tls_ca a list of IP addresses needs tls_server_name, which the certificates of all "
+        "of them are for");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeCredentials(
     const ConnectionOptions& options) {
-  if (options.tls_cert.empty() != options.tls_key.empty()) {
-    return absl::InvalidArgumentError("a certificate and its key go together, and one is missing");
-  }
-  if (options.tls_ca.empty()) {
-    if (options.tls_cert.empty()) return grpc::InsecureChannelCredentials();
-    return absl::InvalidArgumentError(
-        "with a certificate, the file of those that the server's must be signed by is needed, too");
-  }
+  if (options.tls_ca.empty()) return grpc::InsecureChannelCredentials();
   grpc::SslCredentialsOptions files;
   ASSIGN_OR_RETURN(files.pem_root_certs, ReadFile(options.tls_ca));
   ASSIGN_OR_RETURN(files.pem_cert_chain, ReadFile(options.tls_cert));
@@ -120,6 +136,7 @@ bool IsToken(const std::string& text) {
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const ConnectionOptions& options,
                                                            grpc::ChannelArguments arguments) {
   ASSIGN_OR_RETURN(const Target target, ParseAddress(options.address));
+  RETURN_IF_ERROR(CheckTls(options, target));
   Configure(options, target, arguments);
   ASSIGN_OR_RETURN(const auto credentials, MakeCredentials(options));
   if (options.token_file.empty()) {

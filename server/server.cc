@@ -168,10 +168,11 @@ absl::Status Server::Listen() {
   watcher_ = std::make_unique<api::FileWatcher>(kFileWatchInterval);
   if (tls_ != nullptr) {
     watcher_->Watch({config_.tls_cert, config_.tls_key, config_.tls_client_ca},
-                    [this] { tls_->Reload(); });
+                    [tls = tls_] { tls->Reload(); });
   }
   if (authenticator_ != nullptr) {
-    watcher_->Watch({config_.auth_tokens}, [this] { authenticator_->Reload(); });
+    watcher_->Watch({config_.auth_tokens},
+                    [authenticator = authenticator_] { authenticator->Reload(); });
   }
   base::Log().info("listening grpc={} metrics={}", grpc_->address(),
                    web_ == nullptr ? "off" : web_->address());
@@ -198,8 +199,7 @@ void Server::LogTransport() const {
 }
 
 void Server::Reload() {
-  if (tls_ != nullptr) tls_->Reload();
-  if (authenticator_ != nullptr) authenticator_->Reload();
+  watcher_->CallAll();
   if (access_log_ != nullptr) access_log_->Reopen();
 }
 

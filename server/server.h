@@ -39,8 +39,8 @@ class Server {
   // to drain, and loading cannot be broken off.
   bool Stop();
 
-  // Reads the files of TLS and tokens again, as happens anyhow soon after they change, and opens
-  // the access log anew. Any thread may call it.
+  // Has the files of TLS and tokens read again, as happens anyhow soon after they change, and the
+  // access log opened anew. Any thread may call it: it does not wait for the file system.
   void Reload();
 
   // Removes what would outlive a process that ends without Run's return. Any thread may call it.
@@ -65,13 +65,12 @@ class Server {
   std::unique_ptr<LoadedModel> model_;
   api::TextThread text_thread_;
   api::ApiContext api_;
-  // Null if the configuration wants none.
-  std::unique_ptr<api::TlsCredentials> tls_;
-  std::unique_ptr<api::Authenticator> authenticator_;
+  // Null if the configuration wants none. The watcher's thread shares two of them.
+  std::shared_ptr<api::TlsCredentials> tls_;
+  std::shared_ptr<api::Authenticator> authenticator_;
   std::unique_ptr<api::AccessLog> access_log_;
   std::unique_ptr<web::Endpoint> web_;
   std::unique_ptr<api::GrpcServer> grpc_;
-  // Last, so that it stops before what it reloads goes.
   std::unique_ptr<api::FileWatcher> watcher_;
 
   base::Mutex mutex_;

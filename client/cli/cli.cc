@@ -60,7 +60,8 @@ int RunCli(std::vector<std::string> arguments, Console& console) {
       ->envname("SLUICE_CLIENT_TLS_KEY");
   app.add_option(
          "--tls_server_name", connection.tls_server_name,
-         "The name that the server's certificate is for, if it is not the host of --address")
+         "The name that the server's certificate is for, if it is not the host of --address or "
+         "that is a list")
       ->type_name("NAME")
       ->envname("SLUICE_CLIENT_TLS_SERVER_NAME");
   app.add_option("--token_file", connection.token_file,

@@ -34,9 +34,7 @@ bool IsLocal(absl::string_view server) {
 
 bool IsOnThisMachine(const std::string& address) {
   absl::string_view servers = address;
-  if (absl::StartsWith(servers, "unix:") || absl::StartsWith(servers, "unix-abstract:")) {
-    return true;
-  }
+  if (absl::StartsWith(servers, "unix:")) return true;
   if (absl::ConsumePrefix(&servers, "dns:")) {
     // dns:NAME, or dns://SERVER/NAME, where the one that is asked may be left out.
     if (absl::ConsumePrefix(&servers, "//")) servers = servers.substr(servers.find('/') + 1);

@@ -142,8 +142,9 @@ void Answer::Begin(Choice& choice, Messages& messages) const {
 
 void Answer::AddEcho(Choice& choice, absl::string_view text, Messages& messages) const {
   while (!text.empty()) {
-    const size_t size = WholeCharacters(text, kMaxEchoBytes);
-    OpenDelta(choice, messages).mutable_text()->append(text.data(), size);
+    std::string& delta = *OpenDelta(choice, messages).mutable_text();
+    const size_t size = WholeCharacters(text, kMaxEchoBytes - delta.size());
+    delta.append(text.data(), size);
     text.remove_prefix(size);
     // A part that was cut at a character's end may leave some bytes free.
     if (!text.empty()) choice.open_delta.reset();

@@ -2,12 +2,18 @@
 
 #include <sys/stat.h>
 
+#include <condition_variable>
+#include <mutex>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 
 namespace sluice::api {
 namespace {
+
+// How long the end waits for a call that is under way.
+constexpr absl::Duration kFarewellTime = absl::Seconds(1);
 
 // Differs if the files do, as far as the file system tells without reading them.
 std::string StampOf(const std::vector<std::string>& files) {
@@ -28,44 +34,88 @@ std::string StampOf(const std::vector<std::string>& files) {
 
 }  // namespace
 
-FileWatcher::FileWatcher(absl::Duration interval)
-    : interval_(interval), thread_([this] { Loop(); }) {}
+class FileWatcher::Loop {
+ public:
+  explicit Loop(absl::Duration interval) : interval_(interval) {}
 
-FileWatcher::~FileWatcher() {
-  {
+  void Add(std::vector<std::string> files, std::function<void()> on_change) {
     std::lock_guard<std::mutex> lock(mutex_);
-    stopping_ = true;
+    watched_.push_back({std::move(files), std::move(on_change), ""});
+    is_due_ = true;
     changed_.notify_all();
   }
-  thread_.join();
+
+  void CallAll() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (Watched& watched : watched_) watched.stamp.clear();
+    is_due_ = true;
+    changed_.notify_all();
+  }
+
+  void Stop() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    stopping_ = true;
+    changed_.notify_all();
+    changed_.wait_for(lock, absl::ToChronoNanoseconds(kFarewellTime), [this] { return ended_; });
+  }
+
+  void Run() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!stopping_) {
+      is_due_ = false;
+      for (size_t i = 0; i < watched_.size() && !stopping_; ++i) Look(i, lock);
+      changed_.wait_for(lock, absl::ToChronoNanoseconds(interval_),
+                        [this] { return stopping_ || is_due_; });
+    }
+    // What the functions keep alive ends where the watcher does, unless a call did not.
+    watched_.clear();
+    ended_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  struct Watched {
+    std::vector<std::string> files;
+    std::function<void()> on_change;
+    // What the files looked like at the last call; empty before the first, and if one is wanted.
+    std::string stamp;
+  };
+
+  // `lock` is held, but not while the file system or the function is called.
+  void Look(size_t i, std::unique_lock<std::mutex>& lock) {
+    const std::vector<std::string> files = watched_[i].files;
+    const std::function<void()> on_change = watched_[i].on_change;
+    lock.unlock();
+    const std::string stamp = StampOf(files);
+    lock.lock();
+    if (stopping_ || stamp == watched_[i].stamp) return;
+    watched_[i].stamp = stamp;
+    lock.unlock();
+    on_change();
+    lock.lock();
+  }
+
+  const absl::Duration interval_;
+  // base::CondVar has no wait with a time limit.
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<Watched> watched_;
+  // Somebody wants the files to be looked at before the interval is over.
+  bool is_due_ = false;
+  bool stopping_ = false;
+  bool ended_ = false;
+};
+
+FileWatcher::FileWatcher(absl::Duration interval) : loop_(std::make_shared<Loop>(interval)) {
+  std::thread([loop = loop_] { loop->Run(); }).detach();
 }
+
+FileWatcher::~FileWatcher() { loop_->Stop(); }
 
 void FileWatcher::Watch(std::vector<std::string> files, std::function<void()> on_change) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  watched_.push_back({std::move(files), std::move(on_change), ""});
-  changed_.notify_all();
+  loop_->Add(std::move(files), std::move(on_change));
 }
 
-void FileWatcher::Loop() {
-  std::unique_lock<std::mutex> lock(mutex_);
-  while (!stopping_) {
-    for (size_t i = 0; i < watched_.size() && !stopping_; ++i) {
-      // Copies, since neither the file system nor the function is called under the lock.
-      const std::vector<std::string> files = watched_[i].files;
-      const std::function<void()> on_change = watched_[i].on_change;
-      lock.unlock();
-      const std::string stamp = StampOf(files);
-      lock.lock();
-      if (stamp == watched_[i].stamp) continue;
-      watched_[i].stamp = stamp;
-      lock.unlock();
-      on_change();
-      lock.lock();
-    }
-    const size_t num_watched = watched_.size();
-    changed_.wait_for(lock, absl::ToChronoNanoseconds(interval_),
-                      [&] { return stopping_ || watched_.size() != num_watched; });
-  }
-}
+void FileWatcher::CallAll() { loop_->CallAll(); }
 
 }  // namespace sluice::api

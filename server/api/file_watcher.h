@@ -1,48 +1,42 @@
-// FileWatcher: notices that files changed or were replaced, and says so.
+// FileWatcher: notices that files changed or were replaced, and says so, on a thread of its own, as
+// a file system may be slow, or never answer.
 #pragma once
 
-#include <condition_variable>
 #include <functional>
-#include <mutex>
+#include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/time/time.h"
 
 namespace sluice::api {
 
-// Thread-safe.
+// Thread-safe. Nobody waits for the file system but its thread.
 class FileWatcher {
  public:
-  // Looks at the files every `interval`, on a thread of its own.
+  // Looks at the files every `interval`.
   explicit FileWatcher(absl::Duration interval);
-  // Waits for a call that is under way; none comes afterwards.
+  // No call begins afterwards. Waits for one that is under way, at most a second: then the thread
+  // goes on by itself.
   ~FileWatcher();
+  FileWatcher(const FileWatcher&) = delete;
+  FileWatcher& operator=(const FileWatcher&) = delete;
 
   // Has `on_change` called, on the watcher's thread, soon after one of `files` became another file,
   // changed its size or was written to, appeared or vanished. It is called once soon after this,
   // too, so that no change is missed between reading the files and watching them. Calls to all
-  // functions come one after another.
+  // functions come one after another. `on_change` must keep alive what it uses, as it may outlive
+  // the watcher.
   void Watch(std::vector<std::string> files, std::function<void()> on_change);
 
+  // Has all functions called soon, whether files changed or not.
+  void CallAll();
+
  private:
-  struct Watched {
-    std::vector<std::string> files;
-    std::function<void()> on_change;
-    // What the files looked like at the last call; empty before the first.
-    std::string stamp;
-  };
+  class Loop;
 
-  void Loop();
-
-  const absl::Duration interval_;
-  // base::CondVar has no wait with a time limit.
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<Watched> watched_;
-  bool stopping_ = false;
-  std::thread thread_;
+  // Shared with the thread, which may hang in the file system for ever.
+  const std::shared_ptr<Loop> loop_;
 };
 
 }  // namespace sluice::api

@@ -12,7 +12,8 @@
 
 namespace sluice::base {
 
-// Thread-safe.
+// Thread-safe. A process that forks has the thread, and maybe a lock that is held, in the parent
+// only: a child that goes on without exec may call nothing here.
 class LineWriter {
  private:
   class Writer;
@@ -39,6 +40,8 @@ class LineWriter {
     Source(LineWriter& writer, size_t max_waiting_bytes, OnProgress on_progress);
     // Afterwards `on_progress` is not called any more.
     ~Source();
+    Source(const Source&) = delete;
+    Source& operator=(const Source&) = delete;
 
     // Adds `line`, which has no end of line. False if there is no room: then it is lost.
     bool Add(std::string line);
@@ -52,6 +55,8 @@ class LineWriter {
   explicit LineWriter(int fd);
   // What waits is written, but not waited for.
   ~LineWriter();
+  LineWriter(const LineWriter&) = delete;
+  LineWriter& operator=(const LineWriter&) = delete;
 
   // For all who write to standard error, so that none cuts another's line. Never ends.
   static LineWriter& ForStderr();

@@ -1,6 +1,7 @@
 // The process's log: one line per event on standard error, formatted with spdlog. Nobody waits for
 // whoever reads it: lines that find no room are lost, and the log says how many as soon as it has
-// been read.
+// been read. Not for children that were forked from a process that has logged (see line_writer.h);
+// the server forks none.
 //
 //   base::Log().info("listening grpc={} metrics={}", grpc_address, metrics_address);
 #pragma once

@@ -181,6 +181,8 @@ class FailoverTest(unittest.TestCase):
         self.assertEqual(report["ok"], 20)
         with self.assertRaisesRegex(AssertionError, "UNAVAILABLE"):
             Load(servers, *tls, "--tls_server_name=other.example").report()
+        with self.assertRaisesRegex(AssertionError, "needs tls_server_name"):
+            Load(servers, *tls).report()
         self.assertTrue(all(self.answered(server) > 0 for server in servers))
 
 

@@ -267,6 +267,13 @@ class TokensTest(TransportTest):
             for token in ("horse", "battery", "tr0ub4dor"):
                 self.assertNotIn(token, line)
 
+    def test_a_file_that_cannot_be_read_again_does_not_hold_up_the_end(self):
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)
+        with self.running(f"--auth_tokens={self.tokens}") as server:
+            os.replace(pipe, self.tokens)
+            server.signal(signal.SIGHUP)
+
     def test_a_broken_file_is_one_sentence_that_names_flag_and_line(self):
         self.tokens.write_text("# mine\nalice abc\n")
         said = sluice_server.failure_of_start(f"--auth_tokens={self.tokens}")

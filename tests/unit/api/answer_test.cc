@@ -354,6 +354,23 @@ TEST_F(AnswerTest, ALongEchoComesInSeveralMessagesOfWholeCharacters) {
   EXPECT_EQ(Texts(messages)[0], echo + "a");
 }
 
+TEST_F(AnswerTest, NorDoesWhatAPromptLeavesOpenMakeAMessageOfAnEchoLonger) {
+  const auto euro = Bytes("€");
+  const std::vector<TokenId> prompt = {'p', euro[0], euro[1]};
+  for (const size_t left : {1, 3, 5, 6}) {
+    const std::string echo = std::string(kMaxEchoBytes - left, 'p') + "\uFFFD\uFFFD";
+    Answer answer =
+        MakeWith({.context = tokenizer::ContextOf(tokenizer_, prompt, {}), .echo = echo});
+    const auto messages = answer.Consume(Tokens({'x'}));
+    EXPECT_THAT(messages, SizeIs(2));
+    for (const v1::GenerateResponse& message : messages) {
+      EXPECT_LE(message.delta().text().size(), kMaxEchoBytes);
+      EXPECT_TRUE(tokenizer::IsValidUtf8(message.delta().text()));
+    }
+    EXPECT_EQ(Texts(messages)[0], echo + "x");
+  }
+}
+
 // What docs/architecture.md says of unread answers hangs on these.
 TEST_F(AnswerTest, AnEventTakesFewBytes) {
   EXPECT_LE(sizeof(StreamEvent), 64u);

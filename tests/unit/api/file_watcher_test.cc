@@ -4,8 +4,10 @@
 
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <sstream>
 #include <string>
+#include <thread>
 
 #include "base/mutex.h"
 #include "support/temp_folder.h"
@@ -38,6 +40,10 @@ class Seen {
   void Await(const std::string& contents) {
     base::MutexLock lock(mutex_);
     while (calls_ == 0 || contents_ != contents) changed_.Wait(mutex_);
+  }
+  void AwaitCalls(int calls) {
+    base::MutexLock lock(mutex_);
+    while (calls_ < calls) changed_.Wait(mutex_);
   }
   int calls() {
     base::MutexLock lock(mutex_);
@@ -95,6 +101,62 @@ TEST(FileWatcherTest, EndsAtOnceHoweverLongItsInterval) {
     seen.Await("");
   }
   EXPECT_EQ(seen.calls(), 1);
+}
+
+TEST(FileWatcherTest, CallsAllFunctionsIfAskedTo) {
+  Seen first;
+  Seen second;
+  FileWatcher watcher(absl::Hours(1));
+  watcher.Watch({"/no/such/file"}, [&] { first.Add(""); });
+  watcher.Watch({"/no/such/file"}, [&] { second.Add(""); });
+  for (int calls = 1; calls <= 4; ++calls) {
+    first.AwaitCalls(calls);
+    second.AwaitCalls(calls);
+    EXPECT_EQ(first.calls() + second.calls(), 2 * calls);
+    if (calls < 4) watcher.CallAll();
+  }
+}
+
+// A call that takes until it is released, as one may that reads from a file system far away.
+class LongCall {
+ public:
+  void Take() {
+    base::MutexLock lock(mutex_);
+    has_begun_ = true;
+    changed_.NotifyAll();
+    while (!is_released_) changed_.Wait(mutex_);
+  }
+  void AwaitBegin() {
+    base::MutexLock lock(mutex_);
+    while (!has_begun_) changed_.Wait(mutex_);
+  }
+  void Release() {
+    base::MutexLock lock(mutex_);
+    is_released_ = true;
+    changed_.NotifyAll();
+  }
+
+ private:
+  base::Mutex mutex_;
+  base::CondVar changed_;
+  bool has_begun_ ABSL_GUARDED_BY(mutex_) = false;
+  bool is_released_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+TEST(FileWatcherTest, NobodyWaitsForACallThatDoesNotReturn) {
+  const auto call = std::make_shared<LongCall>();
+  const auto seen = std::make_shared<Seen>();
+  {
+    FileWatcher watcher(absl::Milliseconds(1));
+    watcher.Watch({"/no/such/file"}, [call] { call->Take(); });
+    call->AwaitBegin();
+    watcher.Watch({"/no/such/file"}, [seen] { seen->Add(""); });
+    watcher.CallAll();
+  }
+  call->Release();
+  // The thread ends, and lets go of what it has, without another call.
+  while (call.use_count() > 1 || seen.use_count() > 1) std::this_thread::yield();
+  EXPECT_EQ(seen->calls(), 0);
 }
 
 }  // namespace

@@ -298,10 +298,7 @@ TEST(GenerateTest, CancellingFreesTheRequest) {
   server.gate.AwaitHeld();
   call.context.TryCancel();
   EXPECT_EQ(call.ReadAll().status.error_code(), grpc::StatusCode::CANCELLED);
-  EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
-  server.gate.Open();
-  server.AwaitIdle();
-  EXPECT_LE(server.engine->Load().generated_tokens, 4) << "the engine went on after the end";
+  server.ExpectFreed(4);
   EXPECT_EQ(server.Metric(R"(sluice_requests_finished_total{reason="cancelled"})"), 1);
 }
 
@@ -312,15 +309,12 @@ TEST(GenerateTest, CancellingFreesARequestThatWaits) {
   Call first(server, TestServer::Request(0));
   server.gate.AwaitHeld();
   Call second(server, TestServer::Request(0));
-  while (server.engine->Load().waiting_requests == 0) std::this_thread::yield();
+  server.AwaitWaiting();
   second.context.TryCancel();
   EXPECT_EQ(second.ReadAll().status.error_code(), grpc::StatusCode::CANCELLED);
   first.context.TryCancel();
   EXPECT_EQ(first.ReadAll().status.error_code(), grpc::StatusCode::CANCELLED);
-  EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
-  server.gate.Open();
-  server.AwaitIdle();
-  EXPECT_LE(server.engine->Load().generated_tokens, 1) << "the engine went on after the end";
+  server.ExpectFreed(1);
 }
 
 TEST(GenerateTest, ADroppedConnectionFreesTheRequest) {
@@ -337,10 +331,7 @@ TEST(GenerateTest, ADroppedConnectionFreesTheRequest) {
     EXPECT_TRUE(reader->Read(&message));
     server.gate.AwaitHeld();
   }
-  EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
-  server.gate.Open();
-  server.AwaitIdle();
-  EXPECT_LE(server.engine->Load().generated_tokens, 4) << "the engine went on after the end";
+  server.ExpectFreed(4);
   EXPECT_EQ(server.Metric(R"(sluice_requests_finished_total{reason="cancelled"})"), 1);
 }
 
@@ -355,10 +346,7 @@ TEST(GenerateTest, APassedDeadlineFreesTheRequest) {
   while (reader->Read(&message)) {
   }
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
-  EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
-  server.gate.Open();
-  server.AwaitIdle();
-  EXPECT_LE(server.engine->Load().generated_tokens, 1) << "the engine went on after the end";
+  server.ExpectFreed(1);
 }
 
 TEST(GenerateTest, AbortEndsTheStreamWithCancelled) {
@@ -404,7 +392,7 @@ class CountingTokenizer final : public tokenizer::Tokenizer {
   const FakeTokenizer fake_;
 };
 
-TEST(GenerateTest, AFullQueueIsNotedBeforeATextIsTokenized) {
+TEST(GenerateTest, AFullQueueIsNotedBeforeFieldsAreCheckedAndTextsTokenized) {
   const CountingTokenizer tokenizer;
   TestServer server(
       {.scripts = {kEndless},
@@ -414,23 +402,28 @@ TEST(GenerateTest, AFullQueueIsNotedBeforeATextIsTokenized) {
   Call running(server, TestServer::Request(0));
   server.gate.AwaitHeld();
   Call waiting(server, TestServer::Request(0));
-  while (server.engine->Load().waiting_requests == 0) std::this_thread::yield();
+  server.AwaitWaiting();
   v1::GenerateRequest request;
-  for (const size_t size : {1, 30'000}) {
-    request.set_text(std::string(size, '0'));
-    Call refused(server, request);
+  v1::GenerateRequest long_request;
+  // Two of its fields are wrong, and one is missing.
+  v1::GenerateRequest wrong_request;
+  request.set_text("0");
+  long_request.set_text(std::string(30'000, '0'));
+  wrong_request.set_model("another");
+  wrong_request.set_num_choices(-1);
+  for (const auto* any : {&request, &long_request, &wrong_request}) {
+    Call refused(server, *any);
     EXPECT_EQ(refused.ReadAll().status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
     EXPECT_EQ(refused.context.GetServerTrailingMetadata().count("grpc-retry-pushback-ms"), 1u);
   }
   EXPECT_EQ(tokenizer.num_texts, 0);
-  EXPECT_EQ(server.Metric(R"(sluice_admission_rejections_total{reason="queue_full"})"), 2);
+  EXPECT_EQ(server.Metric(R"(sluice_admission_rejections_total{reason="queue_full"})"), 3);
   waiting.context.TryCancel();
   running.context.TryCancel();
   waiting.ReadAll();
   running.ReadAll();
   server.gate.Open();
   server.AwaitIdle();
-  request.set_text("0");
   request.mutable_stopping()->set_max_tokens(1);
   EXPECT_TRUE(Call(server, request).ReadAll().status.ok());
   EXPECT_EQ(tokenizer.num_texts, 1);
@@ -444,7 +437,7 @@ TEST(GenerateTest, OverloadIsRefusedBeforeAnyHeaderWithAHintWhenToComeBack) {
   Call running(server, TestServer::Request(0));
   server.gate.AwaitHeld();
   Call waiting(server, TestServer::Request(0));
-  while (server.engine->Load().waiting_requests == 0) std::this_thread::yield();
+  server.AwaitWaiting();
 
   Call refused(server, TestServer::Request(0));
   const Outcome outcome = refused.ReadAll();

@@ -3,7 +3,6 @@
 
 #include <gmock/gmock.h>
 #include <grpcpp/create_channel.h>
-#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 #include <gtest/gtest.h>
@@ -25,27 +24,10 @@ using ::testing::ElementsAre;
 using testing::FakeTokenizer;
 using testing::TestServer;
 
-// Calls `method` with `bytes` as its request, whatever they are. REQUIRES: at most one answer
-// comes.
 grpc::Status CallRaw(const TestServer& server, const std::string& method, const std::string& bytes,
                      std::string* response = nullptr) {
-  grpc::GenericStub stub(server.channel);
-  grpc::CompletionQueue queue;
   grpc::ClientContext context;
-  const grpc::Slice slice(bytes);
-  const auto call = stub.PrepareUnaryCall(&context, method, grpc::ByteBuffer(&slice, 1), &queue);
-  call->StartCall();
-  grpc::Status status;
-  grpc::ByteBuffer buffer;
-  call->Finish(&buffer, &status, nullptr);
-  void* tag;
-  bool ok;
-  EXPECT_TRUE(queue.Next(&tag, &ok));
-  grpc::Slice answer;
-  if (response != nullptr && status.ok() && buffer.DumpToSingleSlice(&answer).ok()) {
-    response->assign(reinterpret_cast<const char*>(answer.begin()), answer.size());
-  }
-  return status;
+  return server.CallRaw(context, method, bytes, response);
 }
 
 // What grpc.health.v1.Health/Check says of `service`: 1 is SERVING, 2 NOT_SERVING.

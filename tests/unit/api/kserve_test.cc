@@ -412,10 +412,7 @@ TEST(KserveTest, CancellingFreesAllRequestsOfAStream) {
   stream.context.TryCancel();
   stream.Rest();
   EXPECT_EQ(stream.status.error_code(), grpc::StatusCode::CANCELLED);
-  EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
-  server.gate.Open();
-  server.AwaitIdle();
-  EXPECT_LE(server.engine->Load().generated_tokens, 15) << "the engine went on after the end";
+  server.ExpectFreed(15);
   EXPECT_EQ(server.Metric(R"(sluice_requests_finished_total{reason="cancelled"})"), 3);
 }
 
@@ -479,10 +476,7 @@ TEST(KserveTest, CancellingFreesAUnaryRequest) {
   context.TryCancel();
   client.join();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::CANCELLED);
-  EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
-  server.gate.Open();
-  server.AwaitIdle();
-  EXPECT_LE(server.engine->Load().generated_tokens, 4) << "the engine went on after the end";
+  server.ExpectFreed(4);
   EXPECT_EQ(server.Metric(R"(sluice_requests_finished_total{reason="cancelled"})"), 1);
 }
 
@@ -498,10 +492,7 @@ TEST(KserveTest, APassedDeadlineFreesTheRequestsOfAStream) {
   while (stream->Read(&response)) {
   }
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
-  EXPECT_EQ(server.active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
-  server.gate.Open();
-  server.AwaitIdle();
-  EXPECT_LE(server.engine->Load().generated_tokens, 1) << "the engine went on after the end";
+  server.ExpectFreed(1);
 }
 
 TEST(KserveTest, OverloadIsRefusedWithAHintWhenToComeBack) {
@@ -514,7 +505,7 @@ TEST(KserveTest, OverloadIsRefusedWithAHintWhenToComeBack) {
   server.gate.AwaitHeld();
   Stream waiting(server);
   waiting.Send(Request("w", 0));
-  while (server.engine->Load().waiting_requests == 0) std::this_thread::yield();
+  server.AwaitWaiting();
 
   const auto refused = Infer(server, UnaryRequest(0));
   EXPECT_EQ(refused->status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);

@@ -1,7 +1,11 @@
 #include "test_server.h"
 
+#include <grpcpp/completion_queue.h>
 #include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/security/credentials.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <thread>
@@ -121,6 +125,17 @@ void TestServer::AwaitIdle() {
   }
 }
 
+void TestServer::AwaitWaiting() {
+  while (engine->Load().waiting_requests == 0) std::this_thread::yield();
+}
+
+void TestServer::ExpectFreed(int64_t most_tokens) {
+  EXPECT_EQ(active_calls.WaitUntilNone(absl::InfiniteDuration()), 0);
+  gate.Open();
+  AwaitIdle();
+  EXPECT_LE(engine->Load().generated_tokens, most_tokens) << "the engine went on after the end";
+}
+
 double TestServer::Metric(const std::string& series) const {
   const std::string text = "\n" + metrics_.Text();
   const size_t at = text.find("\n" + series + " ");
@@ -133,6 +148,26 @@ std::unique_ptr<v1::Generation::Stub> TestServer::generation() const {
 
 std::unique_ptr<v1::Control::Stub> TestServer::control() const {
   return v1::Control::NewStub(channel);
+}
+
+grpc::Status TestServer::CallRaw(grpc::ClientContext& context, const std::string& method,
+                                 const std::string& bytes, std::string* response) const {
+  grpc::GenericStub stub(channel);
+  grpc::CompletionQueue queue;
+  const grpc::Slice slice(bytes);
+  const auto call = stub.PrepareUnaryCall(&context, method, grpc::ByteBuffer(&slice, 1), &queue);
+  call->StartCall();
+  grpc::Status status;
+  grpc::ByteBuffer buffer;
+  call->Finish(&buffer, &status, nullptr);
+  void* tag;
+  bool ok;
+  EXPECT_TRUE(queue.Next(&tag, &ok));
+  grpc::Slice answer;
+  if (response != nullptr && status.ok() && buffer.DumpToSingleSlice(&answer).ok()) {
+    response->assign(reinterpret_cast<const char*>(answer.begin()), answer.size());
+  }
+  return status;
 }
 
 v1::GenerateRequest TestServer::Request(int script) {

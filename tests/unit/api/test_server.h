@@ -3,7 +3,10 @@
 #pragma once
 
 #include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+#include <grpcpp/support/status.h>
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -64,11 +67,20 @@ class TestServer {
   void MakeReady();
   // Waits until the engine has nothing to do and all blocks are free.
   void AwaitIdle();
+  // Waits until a request waits for admission.
+  void AwaitWaiting();
+  // Waits until no call is active, and only then lets the engine go on, which has then nothing to
+  // do, and has generated at most so many tokens in all.
+  void ExpectFreed(int64_t most_tokens);
   // Value of a metric in the exposition text, such as `sluice_requests_total{...}`.
   double Metric(const std::string& series) const;
 
   std::unique_ptr<v1::Generation::Stub> generation() const;
   std::unique_ptr<v1::Control::Stub> control() const;
+  // Calls `method` with `bytes` as its request, whatever they are; `response`, unless null, gets
+  // those of the answer. REQUIRES: at most one answer comes.
+  grpc::Status CallRaw(grpc::ClientContext& context, const std::string& method,
+                       const std::string& bytes, std::string* response = nullptr) const;
 
   // A request with the prompt that script number `script` answers.
   static v1::GenerateRequest Request(int script);

@@ -377,6 +377,9 @@ TEST(CliTest, FilesOfTheConnectionThatCannotBeReadAreWrongUsage) {
     EXPECT_THAT(outcome.err, HasSubstr("/no/such/file"));
   }
   EXPECT_THAT(Sluice(server, {"info", "--tls_cert", "/c"}).err, HasSubstr("one is missing"));
+  const Outcome without_tls = Sluice(server, {"info", "--tls_server_name", "x"});
+  EXPECT_EQ(without_tls.exit_code, kExitUsage);
+  EXPECT_THAT(without_tls.err, HasSubstr("tls_server_name needs tls_ca"));
 }
 
 v1::GetExpertLoadResponse ExpertLoad(int seconds, int64_t steps, std::vector<int64_t> tokens) {

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "fake_server.h"
+#include "support/temp_folder.h"
 
 namespace sluice::client {
 namespace {
@@ -28,6 +29,15 @@ std::string Describe(const v1::GenerateResponse& event) {
   if (event.has_started()) return "started";
   if (event.has_finished()) return "finished";
   return event.delta().text();
+}
+
+// Has `server` talk to one call for ever; `ended` is set when that is gone.
+void TalkUntilGone(FakeServer& server, std::promise<void>& ended) {
+  server.OnGenerate([&ended](const v1::GenerateRequest& request, EventWriter& writer) {
+    const grpc::Status status = TalkForever(request, writer);
+    ended.set_value();
+    return status;
+  });
 }
 
 TEST(ClientTest, GenerateBringsEventsInOrder) {
@@ -72,11 +82,7 @@ TEST(ClientTest, ErrorsKeepCodeAndMessageAlsoAfterEvents) {
 TEST(ClientTest, CancellationEndsBothSidesOfAStream) {
   FakeServer server;
   std::promise<void> server_ended;
-  server.OnGenerate([&](const v1::GenerateRequest& request, EventWriter& writer) {
-    const grpc::Status status = TalkForever(request, writer);
-    server_ended.set_value();
-    return status;
-  });
+  TalkUntilGone(server, server_ended);
   const Client client(server.address());
   Cancellation cancellation;
   const absl::Status status = client.Generate(TextRequest("hi"), {.cancellation = &cancellation},
@@ -122,11 +128,7 @@ TEST(ClientTest, ACancellationThatWasUsedEndsLaterCallsAtOnce) {
 TEST(ClientTest, DeadlineEndsBothSidesOfAStream) {
   FakeServer server;
   std::promise<void> server_ended;
-  server.OnGenerate([&](const v1::GenerateRequest& request, EventWriter& writer) {
-    const grpc::Status status = TalkForever(request, writer);
-    server_ended.set_value();
-    return status;
-  });
+  TalkUntilGone(server, server_ended);
   const Client client(server.address());
   const absl::Status status =
       client.Generate(TextRequest("hi"), {.timeout = absl::Milliseconds(100)}, [](const auto&) {});
@@ -171,6 +173,36 @@ TEST(ClientTest, HealthIsOkOnlyWhileServing) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("sluice.v1.Generation is NOT_SERVING"));
   server.SetServing("sluice.v1.Generation", true);
   EXPECT_TRUE(client.CheckHealth("sluice.v1.Generation", {}).ok());
+}
+
+TEST(ClientTest, OptionsOfTlsThatDoNotFitTogetherAreRefusedByName) {
+  const testing::TempFolder folder;
+  const std::string ca = folder.File("ca", "x");
+  const std::string list = "127.0.0.1:1,127.0.0.1:2";
+  const struct {
+    ConnectionOptions options;
+    // What the error begins with; empty: there is none.
+    std::string error;
+  } rows[] = {
+      {{.address = "a:1", .tls_server_name = "b"}, "tls_server_name needs tls_ca"},
+      {{.address = "unix:/a", .tls_server_name = "b"}, "tls_server_name needs tls_ca"},
+      {{.address = "a:1", .tls_ca = ca, .tls_server_name = "b"}, ""},
+      {{.address = "a:1", .tls_ca = ca}, ""},
+      {{.address = "a:1", .tls_cert = "/c"}, "tls_cert and tls_key go together"},
+      {{.address = "a:1", .tls_ca = ca, .tls_key = "/k"}, "tls_cert and tls_key go together"},
+      {{.address = "a:1", .tls_cert = "/c", .tls_key = "/k"}, "tls_cert needs tls_ca"},
+      {{.address = list}, ""},
+      {{.address = list, .tls_ca = ca}, "with tls_ca a list of IP addresses needs tls_server_name"},
+      {{.address = list, .tls_ca = ca, .tls_server_name = "b"}, ""},
+      {{.address = "ipv4:" + list, .tls_ca = ca}, "with tls_ca a list of IP addresses needs"},
+      {{.address = "ipv4:127.0.0.1:1", .tls_ca = ca}, ""},
+      {{.address = "dns:///localhost:1", .tls_ca = ca}, ""},
+  };
+  for (const auto& row : rows) {
+    const absl::Status status = Client::Create(row.options).status();
+    EXPECT_EQ(status.ok(), row.error.empty()) << status << " " << row.options.address;
+    EXPECT_EQ(status.message().substr(0, row.error.size()), row.error);
+  }
 }
 
 TEST(ClientTest, WithoutAServerCallsAreUnavailable) {
