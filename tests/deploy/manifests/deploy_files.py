@@ -11,7 +11,7 @@ SOURCE_DIR = pathlib.Path(os.environ["SLUICE_SOURCE_DIR"])
 DEPLOY = SOURCE_DIR / "deploy"
 GENERATION = "sluice.v1.Generation"
 # The server's own time after --drain_timeout: the last messages, then the connections.
-FAREWELL_SECONDS = 4
+FAREWELL_SECONDS = 5
 
 
 class Loader(yaml.SafeLoader):
