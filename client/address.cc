@@ -69,14 +69,17 @@ bool IsList(const std::vector<absl::string_view>& parts, int family) {
                         [&](absl::string_view part) { return IsHostAndPort(part, is_host); });
 }
 
+// gRPC would take what follows for something else than the path.
+bool MeansSomethingInUri(char c) {
+  const auto byte = static_cast<unsigned char>(c);
+  return absl::ascii_isspace(byte) || absl::ascii_iscntrl(byte) || c == '#' || c == '?' || c == '%';
+}
+
 // "/path", "path" or "///path".
 bool IsSocketPath(absl::string_view path) {
   if (absl::ConsumePrefix(&path, "//") && !absl::StartsWith(path, "/")) return false;
   return !path.empty() && path.size() < sizeof(sockaddr_un::sun_path) &&
-         !absl::EndsWith(path, "/") && absl::c_all_of(path, [](char c) {
-           return !absl::ascii_isspace(static_cast<unsigned char>(c)) &&
-                  !absl::ascii_iscntrl(static_cast<unsigned char>(c));
-         });
+         !absl::EndsWith(path, "/") && absl::c_none_of(path, MeansSomethingInUri);
 }
 
 // NAME:PORT, or the same after "//RESOLVER/", where the resolver may be left out.
@@ -99,7 +102,8 @@ absl::StatusOr<Target> ParseAddress(const std::string& address) {
   absl::string_view rest = address;
   if (absl::ConsumePrefix(&rest, "unix:")) {
     if (IsSocketPath(rest)) return Target{address};
-    return Refuse("a socket is unix:/path of at most 107 bytes, without blanks", address);
+    return Refuse("a socket is unix:/path of at most 107 bytes, without blanks, # ? and %",
+                  address);
   }
   if (absl::ConsumePrefix(&rest, "dns:")) {
     if (IsDnsTarget(rest)) return Target{address, /*balanced=*/true};

@@ -27,7 +27,7 @@ absl::StatusOr<std::string> ParseAddress(absl::string_view text);
 // HOST:PORT where HOST is an IP address or localhost: for those who resolve no names.
 absl::StatusOr<std::string> ParseIpAddress(absl::string_view text);
 
-// unix:/path, absolute and short enough for a socket.
+// unix:/path, absolute, short enough for a socket, and without what is no path in a URI of gRPC.
 absl::StatusOr<std::string> ParseSocketPath(absl::string_view text);
 
 // Three octal digits, with or without a 0 before them.

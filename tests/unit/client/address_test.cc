@@ -64,7 +64,8 @@ TEST(AddressTest, WhatIsOfNoFormIsRefusedWithItsText) {
            // Names and sockets.
            "dns:", "dns:///", "dns:///sluice", "dns:///:80", "dns:///sluice:0", "dns:///a:1,b:2",
            "dns://sluice:80", "dns:///a b:80", "unix:", "unix:/", "unix://host/path", "unix:/run/",
-           "unix:/a b", "unix:/a\n", "unix:/" + std::string(107, 'x')}) {
+           "unix:/a b", "unix:/a\n", "unix:/a#b", "unix:/a?b", "unix:/a%41",
+           "unix:/" + std::string(107, 'x')}) {
     const auto target = ParseAddress(address);
     EXPECT_TRUE(absl::IsInvalidArgument(target.status())) << address;
     EXPECT_NE(std::string(target.status().message()).find(address), std::string::npos) << address;

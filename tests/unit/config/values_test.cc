@@ -121,8 +121,10 @@ TEST(ValuesTest, TakesThePathOfASocket) {
     ASSERT_TRUE(got.ok()) << good;
     EXPECT_EQ(*got, good);
   }
-  for (const std::string& bad : {std::string(""), std::string("/run/x"), std::string("unix:"),
-                                 std::string("unix:x"), std::string("unix:/run/"), longest + "x"}) {
+  for (const std::string& bad :
+       {std::string(""), std::string("/run/x"), std::string("unix:"), std::string("unix:x"),
+        std::string("unix:/run/"), longest + "x", std::string("unix:/a b"),
+        std::string("unix:/a#b"), std::string("unix:/a?b"), std::string("unix:/a%41")}) {
     EXPECT_FALSE(ParseSocketPath(bad).ok()) << bad;
   }
 }
