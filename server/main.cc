@@ -43,8 +43,8 @@ sigset_t BlockSignals() {
 }
 
 // The first SIGTERM or SIGINT drains the server, or ends it if there is nothing to drain; a second
-// one ends it at once, with code 1. SIGHUP has files read again, soon after. Returns when `ended` is
-// set and kEndOfWaiting comes; others may send that, too. What ends the server is done before
+// one ends it at once, with code 1. SIGHUP has files read again, soon after. Returns when `ended`
+// is set and kEndOfWaiting comes; others may send that, too. What ends the server is done before
 // anything is said of it.
 void WaitForSignals(const sigset_t& signals, const std::atomic<bool>& ended, Server& server) {
   for (bool is_first = true;;) {
