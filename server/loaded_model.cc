@@ -7,10 +7,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/integers.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "config/machine.h"
 #include "model/checkpoint.h"
+#include "model/kv_cache.h"
 #include "model/memory_estimate.h"
 
 namespace sluice::server {
@@ -63,16 +65,17 @@ int64_t MaxContext(const config::ServerConfig& config, const model::ModelConfig&
 
 // For --kv_cache_bytes=auto; says in the log how it came to be.
 int64_t ChooseKvCacheBytes(const config::ServerConfig& config, const model::ModelConfig& model,
-                           const config::MemoryNeed& need, int64_t available) {
-  // As large as a position can be: in f32, keys and values, in every layer.
-  const int64_t position_bytes = int64_t{model.num_layers()} * model.attention.num_kv_heads *
-                                 model.attention.head_dim * 2 * int64_t{sizeof(float)};
-  const int64_t most_positions = config.max_running_requests * MaxContext(config, model);
-  const int64_t bytes = config::AutoKvCacheBytes(need, available, most_positions * position_bytes);
+                           kernels::KvFormat format, const config::MemoryNeed& need,
+                           int64_t available) {
+  const int64_t most_blocks =
+      config.max_running_requests * base::CeilDiv(MaxContext(config, model), model::kKvBlockTokens);
+  const int64_t most_bytes = most_blocks * model::KvCache::Shape::Of(model, format).block_bytes();
+  const int64_t bytes = config::AutoKvCacheBytes(need, available, most_bytes);
   base::Log().info(
-      "kv_cache_bytes=auto bytes={}: half of what weights={} and scratch={} leave of available={}, "
-      "at most {} positions",
-      bytes, need.weights, need.scratch, available, most_positions);
+      "kv_cache_bytes=auto bytes={}: the lesser of {}, which --max_running_requests and the "
+      "context "
+      "can use, and half of what weights={} and scratch={} leave of available={}",
+      bytes, most_bytes, need.weights, need.scratch, available);
   return bytes;
 }
 
@@ -121,9 +124,13 @@ absl::Status LoadedModel::LoadFiles(const Options& options) {
   const int64_t available = config::AvailableMemoryBytes();
   const model::MemoryEstimate estimate = model::EstimateMemory(*checkpoint, runner_options);
   config::MemoryNeed need = {.weights = estimate.weights, .scratch = estimate.scratch};
-  need.kv_cache = options.config.kv_cache_bytes.has_value()
-                      ? *options.config.kv_cache_bytes
-                      : ChooseKvCacheBytes(options.config, checkpoint->config(), need, available);
+  need.kv_cache =
+      options.config.kv_cache_bytes.has_value()
+          ? *options.config.kv_cache_bytes
+          : ChooseKvCacheBytes(
+                options.config, checkpoint->config(),
+                runner_options.kv_cache_format.value_or(model::DefaultKvFormat(options.weights)),
+                need, available);
   RETURN_IF_ERROR(config::CheckMemory(need, available));
   runner_options.kv_cache_bytes = need.kv_cache;
   ASSIGN_OR_RETURN(runner_, model::CpuModelRunner::Create(*checkpoint, runner_options));

@@ -28,17 +28,15 @@ ArrivedCall::ArrivedCall(const ApiContext& api, metrics::Method method,
     trace_id_ = TraceIdOf(parents[0]).value_or("");
   }
   if (authenticator_ == nullptr) return;
-  if (places == Places::kOfRequests) {
-    absl::StatusOr<std::string> name = authenticator_->Check(authorization_);
-    admission_ = name.status();
-    if (name.ok()) token_name_ = *std::move(name);
-    return;
-  }
+  // Of him who is refused because of his limits, too, the log says who he is.
+  absl::StatusOr<std::string> name = authenticator_->Check(authorization_);
+  admission_ = name.status();
+  if (!name.ok()) return;
+  token_name_ = *std::move(name);
+  if (places == Places::kOfRequests) return;
   absl::StatusOr<Caller> caller = authenticator_->Admit(authorization_);
   admission_ = caller.status();
-  if (!caller.ok()) return;
-  caller_.emplace(*std::move(caller));
-  token_name_ = caller_->token_name();
+  if (caller.ok()) caller_.emplace(*std::move(caller));
 }
 
 absl::StatusOr<std::optional<Caller>> ArrivedCall::AdmitRequest() const {

@@ -104,11 +104,16 @@ int64_t AutoKvCacheBytes(const MemoryNeed& need, int64_t available_bytes,
 absl::Status CheckMemory(const MemoryNeed& need, int64_t available_bytes) {
   const int64_t sum = need.weights + need.kv_cache + need.scratch;
   if (sum <= available_bytes) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat(
-      "the model needs ", Gib(sum), " of memory (weights ", Gib(need.weights), ", KV cache ",
-      Gib(need.kv_cache), ", scratch ", Gib(need.scratch), "), but ", Gib(available_bytes),
-      " are available; smaller are --weights=int8 and --weights=int4, and a lower --kv_cache_bytes "
-      "or --max_step_tokens"));
+  const char* advice = "smaller weights are those of --weights=int8 and, smaller still, int4";
+  if (need.kv_cache >= std::max(need.weights, need.scratch)) {
+    advice = "a lower --kv_cache_bytes helps most";
+  } else if (need.scratch > need.weights) {
+    advice = "a lower --max_step_tokens helps most";
+  }
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the model needs ", Gib(sum), " of memory (weights ", Gib(need.weights),
+                   ", KV cache ", Gib(need.kv_cache), ", scratch ", Gib(need.scratch), "), but ",
+                   Gib(available_bytes), " are available; ", advice));
 }
 
 }  // namespace sluice::config

@@ -96,8 +96,8 @@ absl::StatusOr<std::string> ParseIpAddress(absl::string_view text) {
   if (host != "localhost" &&
       inet_pton(in_brackets ? AF_INET6 : AF_INET, host.c_str(), &parsed) != 1) {
     return absl::InvalidArgumentError(
-        "must have an IP address or localhost before the port, such as 127.0.0.1:9090, "
-        "0.0.0.0:9090 or [::]:9090: names are not resolved here");
+        "must have an IP address or localhost before the port, such as 127.0.0.1:9090 or "
+        "0.0.0.0:9090: names are not resolved here");
   }
   return address;
 }

@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/mutex.h"
@@ -103,6 +104,11 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(absl::string_view 
   static_cast<void>(features);
   auto state = std::make_unique<State>();
   ASSIGN_OR_RETURN(state->listen, ListenAddress::Parse(address));
+  if (absl::StartsWith(state->listen.host, "[") && mg_check_feature(MG_FEATURES_IPV6) == 0) {
+    return absl::UnimplementedError(absl::StrCat(
+        "cannot serve metrics on ", address,
+        ": civetweb was built without IPv6 here, as Debian's is; take an IPv4 address"));
+  }
   state->handler = std::move(handler);
   state->limits = limits;
 

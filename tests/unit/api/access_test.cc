@@ -287,6 +287,19 @@ TEST_F(AccessTest, CallsThatEndBadlyHaveALineToo) {
   EXPECT_EQ(lines[0]["finish_reason"], "cancelled");
 }
 
+TEST_F(AccessTest, WhoIsBeyondHisLimitsIsNamedToo) {
+  Start(TokenLine("rare", "2", "requests_per_second=0.01"));
+  EXPECT_TRUE(CallRaw("/sluice.v1.Control/GetLoad", "2").ok());
+  EXPECT_FALSE(CallRaw("/sluice.v1.Control/GetLoad", "2").ok());
+  EXPECT_FALSE(CallRaw("/sluice.v1.Control/GetLoad", "unknown").ok());
+  const std::vector<json> lines = Lines();
+  ASSERT_THAT(lines, SizeIs(3));
+  EXPECT_EQ(lines[1]["status"], "RESOURCE_EXHAUSTED");
+  EXPECT_EQ(lines[1]["token"], "rare");
+  EXPECT_EQ(lines[2]["status"], "UNAUTHENTICATED");
+  EXPECT_FALSE(lines[2].contains("token"));
+}
+
 TEST_F(AccessTest, PromptsAndAnswersAreLoggedOnlyIfAFlagSaysSo) {
   for (const bool log_prompts : {false, true}) {
     Start("", log_prompts);

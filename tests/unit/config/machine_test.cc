@@ -167,10 +167,25 @@ TEST(CheckMemoryTest, RefusesWhatDoesNotFit) {
   EXPECT_TRUE(CheckMemory(need, sum).ok());
   const absl::Status status = CheckMemory(need, sum - (1 << 29));
   EXPECT_TRUE(absl::IsResourceExhausted(status));
-  for (const char* part :
-       {"6.50 GiB", "weights 5.00 GiB", "KV cache 1.00 GiB", "scratch 0.50 GiB",
-        "6.00 GiB are available", "--weights=int8", "--weights=int4", "--kv_cache_bytes"}) {
+  for (const char* part : {"6.50 GiB", "weights 5.00 GiB", "KV cache 1.00 GiB", "scratch 0.50 GiB",
+                           "6.00 GiB are available"}) {
     EXPECT_NE(status.message().find(part), std::string::npos) << status << " lacks " << part;
+  }
+}
+
+TEST(CheckMemoryTest, NamesTheFlagOfWhatIsLargest) {
+  const struct {
+    MemoryNeed need;
+    const char* flag;
+  } cases[] = {
+      {{.weights = 5, .kv_cache = 3, .scratch = 1}, "--weights"},
+      {{.weights = 5, .kv_cache = 6, .scratch = 1}, "--kv_cache_bytes"},
+      {{.weights = 5, .kv_cache = 3, .scratch = 7}, "--max_step_tokens"},
+  };
+  for (const auto& c : cases) {
+    const std::string message(CheckMemory(c.need, 1).message());
+    EXPECT_NE(message.find(c.flag), std::string::npos) << message;
+    EXPECT_EQ(message.find("--"), message.rfind("--")) << message;
   }
 }
 

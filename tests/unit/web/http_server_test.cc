@@ -1,5 +1,6 @@
 #include "web/http_server.h"
 
+#include <civetweb.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -211,6 +212,13 @@ TEST(HttpServerTest, ABadAddressIsAnErrorThatNamesIt) {
     EXPECT_FALSE(server.ok()) << address;
     EXPECT_THAT(std::string(server.status().message()), HasSubstr(address));
   }
+}
+
+TEST(HttpServerTest, WhatTheLibraryCannotDoIsSaid) {
+  if (mg_check_feature(MG_FEATURES_IPV6) != 0) GTEST_SKIP() << "civetweb has IPv6 here";
+  const auto server = HttpServer::Start("[::1]:0", Echo);
+  EXPECT_EQ(server.status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(server.status().message()), HasSubstr("IPv4"));
 }
 
 }  // namespace
