@@ -97,6 +97,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadedModel::Load(const Options& op
 }
 
 absl::Status LoadedModel::LoadFiles(const Options& options) {
+  ASSIGN_OR_RETURN(const auto checkpoint, model::Checkpoint::Open(options.folder));
   ASSIGN_OR_RETURN(tokenizer_, tokenizer::Tokenizer::Load(options.folder));
   api::ModelFacts& facts = served_.facts;
   auto chat_template = tokenizer::ChatTemplate::Load(options.folder);
@@ -107,7 +108,6 @@ absl::Status LoadedModel::LoadFiles(const Options& options) {
     facts.chat_unavailable_reason = std::string(chat_template.status().message());
     base::Log().warn("chat prompts are refused: {}", facts.chat_unavailable_reason);
   }
-  ASSIGN_OR_RETURN(const auto checkpoint, model::Checkpoint::Open(options.folder));
   facts.defaults = checkpoint->generation_defaults();
   // What the model cannot generate cannot end an answer.
   auto& eos = facts.defaults.eos_token_ids;

@@ -90,7 +90,7 @@ TEST(ServerProcessTest, WhatCannotBeServedIsOneSentenceAndExitCode1) {
     std::vector<std::string> flags;
     std::string named;
   } rows[] = {
-      {{"--model=/no/such/folder"}, "/no/such/folder"},
+      {{"--model=/no/such/folder"}, "/no/such/folder: no such folder"},
       {{absl::StrCat("--model=", empty)}, empty},
       {{"--threads=many"}, "threads"},
       {{"--weights=int2"}, "must be auto, f32, bf16, int8 or int4"},

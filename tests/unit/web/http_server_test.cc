@@ -214,11 +214,10 @@ TEST(HttpServerTest, ABadAddressIsAnErrorThatNamesIt) {
   }
 }
 
-TEST(HttpServerTest, WhatTheLibraryCannotDoIsSaid) {
-  if (mg_check_feature(MG_FEATURES_IPV6) != 0) GTEST_SKIP() << "civetweb has IPv6 here";
+TEST(HttpServerTest, WithoutIPv6InTheLibraryThatIsSaid) {
   const auto server = HttpServer::Start("[::1]:0", Echo);
-  EXPECT_EQ(server.status().code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(std::string(server.status().message()), HasSubstr("IPv4"));
+  const bool has_ipv6 = mg_check_feature(MG_FEATURES_IPV6) != 0;
+  EXPECT_EQ(absl::IsUnimplemented(server.status()), !has_ipv6) << server.status();
 }
 
 }  // namespace
