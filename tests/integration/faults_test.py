@@ -282,9 +282,9 @@ class FaultsTest(sluice_server.ServerTest):
     def test_more_than_the_memory_of_grpc_is_refused(self):
         server = self.start("--grpc_memory_bytes=16MiB")
         before = self.metric(server, "process_resident_memory_bytes")
-        # Each is a message that is allowed, but never ends; together they are 120 MiB.
+        # Each is a message that is allowed, but never ends; together they are 1200 MiB.
         unfinished = http2.message(bytes(4 << 20))[:4 << 20]
-        connections = [http2.Connection(server.grpc_address) for _ in range(30)]
+        connections = [http2.Connection(server.grpc_address) for _ in range(300)]
         ends = queue.Queue()
         threads = [
             threading.Thread(target=lambda connection=connection: ends.put(connection.upload(GENERATE, unfinished)))
@@ -295,7 +295,9 @@ class FaultsTest(sluice_server.ServerTest):
         # Some are slowed down, some lose their connection, and some are told why: ENHANCE_YOUR_CALM.
         while (11).to_bytes(4, "big") not in ends.get():
             pass
-        self.assertLess(self.metric(server, "process_resident_memory_bytes") - before, 64 << 20)
+        self.assert_serves_soon(server)
+        # gRPC passes the limit by what its clients may already send when it is reached, but not by all they have.
+        self.assertLess(self.metric(server, "process_resident_memory_bytes") - before, 600 << 20)
         for connection in connections:
             connection.stop()
         for thread in threads:
@@ -305,7 +307,7 @@ class FaultsTest(sluice_server.ServerTest):
         self.assert_serves_soon(server)
 
     def assert_serves_soon(self, server):
-        """Memory is given back some time after the connections that held it have ended."""
+        """Memory is given back some time after the calls that held it have ended."""
         while True:
             try:
                 return self.assert_serves(server)
