@@ -185,7 +185,21 @@ void AddScaled(float scale, const float* x, float* y, int64_t n) {
 }
 
 void AddRows(const float* x, int64_t rows, int64_t n, float* y) {
-  for (int64_t i = 0; i < n; i += kLanes) {
+  // Whole cache lines of each row at a time.
+  constexpr int kVecs = 4;
+  int64_t i = 0;
+  for (; i + kVecs * kLanes <= n; i += kVecs * kLanes) {
+    Vec sums[kVecs];
+    for (int v = 0; v < kVecs; ++v) sums[v] = Load(x + i + v * kLanes);
+    for (int64_t row = 1; row < rows; ++row) {
+      for (int v = 0; v < kVecs; ++v) sums[v] += Load(x + row * n + i + v * kLanes);
+    }
+    for (int v = 0; v < kVecs; ++v) {
+      float* const to = y + i + v * kLanes;
+      Store(to, Load(to) + sums[v]);
+    }
+  }
+  for (; i < n; i += kLanes) {
     const int64_t part = n - i < kLanes ? n - i : kLanes;
     Vec sum = LoadPart(x + i, part);
     for (int64_t row = 1; row < rows; ++row) sum += LoadPart(x + row * n + i, part);

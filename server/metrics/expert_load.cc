@@ -147,24 +147,28 @@ void ExpertLoad::Publish(const ExpertStep& step) {
   s.ring_num_tokens[place] = step.num_tokens;
   int32_t* const old_tokens = s.ring_tokens.data() + place * s.size;
   float* const old_probability = s.ring_probability.data() + place * s.size;
-  for (size_t i = 0; i < s.size; ++i) {
+  const int32_t* const tokens = step.tokens.data();
+  const float* const probability = step.probabilities.data();
+  std::atomic<int64_t>* const window_tokens = s.window_tokens.data();
+  std::atomic<int64_t>* const window_probability = s.window_probability.data();
+  const size_t size = s.size;
+  for (size_t i = 0; i < size; ++i) {
     // Most experts have no token of a small batch, now as a window ago.
-    if (step.tokens[i] != 0) {
-      Add(s.tokens[i], int64_t{step.tokens[i]});
+    if (tokens[i] != 0) {
+      Add(s.tokens[i], int64_t{tokens[i]});
       Add(s.weight[i], double{step.weights[i]});
     }
-    if (step.tokens[i] != old_tokens[i]) {
-      Add(s.window_tokens[i], int64_t{step.tokens[i]} - old_tokens[i]);
-      old_tokens[i] = step.tokens[i];
+    if (tokens[i] != old_tokens[i]) {
+      Add(window_tokens[i], int64_t{tokens[i]} - old_tokens[i]);
+      old_tokens[i] = tokens[i];
     }
-    Add(s.window_probability[i],
-        ToFixedPoint(step.probabilities[i]) - ToFixedPoint(old_probability[i]));
-    old_probability[i] = step.probabilities[i];
+    Add(window_probability[i], ToFixedPoint(probability[i]) - ToFixedPoint(old_probability[i]));
+    old_probability[i] = probability[i];
   }
   for (size_t layer = 0; layer < num_layers; ++layer) {
-    const auto tokens = step.tokens.subspan(layer * num_experts, num_experts);
+    const int32_t* const first = tokens + layer * num_experts;
     const auto active = static_cast<int32_t>(
-        std::count_if(tokens.begin(), tokens.end(), [](int32_t n) { return n > 0; }));
+        std::count_if(first, first + num_experts, [](int32_t n) { return n > 0; }));
     int32_t& old_active = s.ring_active[place * num_layers + layer];
     Add(s.window_active[layer], int64_t{active} - old_active);
     old_active = active;

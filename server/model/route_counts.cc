@@ -15,26 +15,30 @@ RouteCounts::RouteCounts(const kernels::VectorOps& ops, int num_layers, int num_
       probabilities_(tokens_.size()),
       seconds_(num_layers) {}
 
+void RouteCounts::Begin(int64_t num_tokens) {
+  num_tokens_ = num_tokens;
+  std::fill(tokens_.begin(), tokens_.end(), 0);
+  std::fill(weights_.begin(), weights_.end(), 0.0f);
+}
+
 void RouteCounts::Count(int layer, const Routes& routes, absl::Span<const float> probabilities) {
-  const auto num_rows = static_cast<int64_t>(probabilities.size()) / num_experts_;
-  DCHECK(num_rows >= 1);
+  DCHECK(num_tokens_ >= 1);
+  DCHECK(static_cast<int64_t>(probabilities.size()) == num_tokens_ * num_experts_);
   int32_t* const tokens = tokens_.data() + layer * num_experts_;
   float* const weights = weights_.data() + layer * num_experts_;
-  float* const sums = probabilities_.data() + layer * num_experts_;
-  std::fill_n(tokens, num_experts_, 0);
-  std::fill_n(weights, num_experts_, 0.0f);
-  std::fill_n(sums, num_experts_, 0.0f);
   for (size_t i = 0; i < routes.experts.size(); ++i) {
     ++tokens[routes.experts[i]];
     weights[routes.experts[i]] += routes.weights[i];
   }
-  for (int64_t row = 0; row < num_rows; ++row) {
-    ops_.add_scaled(1, probabilities.data() + row * num_experts_, sums, num_experts_);
+  float* const sums = probabilities_.data() + layer * num_experts_;
+  std::copy_n(probabilities.data(), num_experts_, sums);
+  if (num_tokens_ > 1) {
+    ops_.add_rows(probabilities.data() + num_experts_, num_tokens_ - 1, num_experts_, sums);
   }
 }
 
-ExpertStepLoad RouteCounts::load(int64_t num_tokens) const {
-  return {.num_tokens = num_tokens,
+ExpertStepLoad RouteCounts::load() const {
+  return {.num_tokens = num_tokens_,
           .tokens = tokens_,
           .weights = weights_,
           .probabilities = probabilities_,

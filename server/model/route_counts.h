@@ -17,18 +17,20 @@ class RouteCounts {
  public:
   RouteCounts(const kernels::VectorOps& ops, int num_layers, int num_experts);
 
-  // Puts these routes, and the router's probabilities [T, E], T >= 1, in place of what `layer` (of
-  // the sparse ones) had in the step before.
+  // Forgets the step before.
+  void Begin(int64_t num_tokens);
+  // Of `layer` (of the sparse ones), once a step: its routes, and the router's probabilities
+  // [T, E].
   void Count(int layer, const Routes& routes, absl::Span<const float> probabilities);
   // The time that `layer` took.
   void SetSeconds(int layer, double seconds) { seconds_[layer] = seconds; }
 
-  // What the layers were given last, by a step of so many tokens.
-  ExpertStepLoad load(int64_t num_tokens) const;
+  ExpertStepLoad load() const;
 
  private:
   const kernels::VectorOps& ops_;
   const int64_t num_experts_;
+  int64_t num_tokens_ = 0;
   std::vector<int32_t> tokens_;       // [L, E]
   std::vector<float> weights_;        // [L, E]
   std::vector<float> probabilities_;  // [L, E]

@@ -103,6 +103,7 @@ void Transformer::Forward(const StepBatch& batch, StepObserver* observer) {
   num_rows_ = batch.num_rows();
   Embed(batch);  // tokens [T] -> x [T, H]
   attention_.BeginStep(batch);
+  route_counts_.Begin(num_rows_);
   int sparse_layer = 0;
   for (int layer = 0; layer < config_.num_layers(); ++layer) {
     const LayerWeights& weights = weights_.layers[layer];

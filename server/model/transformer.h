@@ -61,7 +61,7 @@ class Transformer {
   absl::Span<float> Logits(absl::Span<const int64_t> rows);
 
   // What the experts did in the last Forward.
-  ExpertStepLoad expert_load() const { return route_counts_.load(num_rows_); }
+  ExpertStepLoad expert_load() const { return route_counts_.load(); }
 
  private:
   Transformer(const ModelConfig& config, const Weights& weights, kernels::Compute& compute,

@@ -89,6 +89,7 @@ class Step {
 
   // All that the forward pass does for the metrics.
   void Count() {
+    counts_.Begin(num_tokens_);
     for (size_t i = 0; i < layers_.size(); ++i) {
       const auto start = Clock::now();
       const auto layer = static_cast<int>(i);
@@ -98,7 +99,7 @@ class Step {
   }
 
   int64_t num_tokens() const { return num_tokens_; }
-  model::ExpertStepLoad load() const { return counts_.load(num_tokens_); }
+  model::ExpertStepLoad load() const { return counts_.load(); }
 
  private:
   const int64_t num_tokens_;

@@ -75,12 +75,13 @@ TEST(RouteCountsTest, AreThoseOfTheLastStep) {
       SCOPED_TRACE(testing::Message() << num_experts << " experts, top " << top_k << ", "
                                       << num_tokens << " tokens, seed " << kSeed);
       std::vector<Layer> layers;
+      counts.Begin(num_tokens);
       for (int layer = 0; layer < kLayers; ++layer) {
         const Layer& made = layers.emplace_back(num_tokens, num_experts, top_k, random);
         counts.Count(layer, {.experts = made.experts, .weights = made.weights}, made.probabilities);
         counts.SetSeconds(layer, num_tokens + layer);
       }
-      const ExpertStepLoad load = counts.load(num_tokens);
+      const ExpertStepLoad load = counts.load();
       EXPECT_EQ(load.num_tokens, num_tokens);
       ASSERT_EQ(load.seconds.size(), size_t{kLayers});
       for (int layer = 0; layer < kLayers; ++layer) {
@@ -95,8 +96,9 @@ TEST(RouteCountsTest, AreThoseOfTheLastStep) {
 }
 
 TEST(RouteCountsTest, AModelWithoutSparseLayersHasNone) {
-  const RouteCounts counts(Ops(), 0, 0);
-  const ExpertStepLoad load = counts.load(3);
+  RouteCounts counts(Ops(), 0, 0);
+  counts.Begin(3);
+  const ExpertStepLoad load = counts.load();
   EXPECT_EQ(load.num_tokens, 3);
   EXPECT_TRUE(load.tokens.empty());
   EXPECT_TRUE(load.seconds.empty());
