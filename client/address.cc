@@ -1,7 +1,6 @@
 #include "client/address.h"
 
 #include <arpa/inet.h>
-#include <sys/un.h>
 
 #include <vector>
 
@@ -14,6 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "base/socket_path.h"
 
 namespace sluice::client {
 namespace {
@@ -69,17 +69,10 @@ bool IsList(const std::vector<absl::string_view>& parts, int family) {
                         [&](absl::string_view part) { return IsHostAndPort(part, is_host); });
 }
 
-// gRPC would take what follows for something else than the path.
-bool MeansSomethingInUri(char c) {
-  const auto byte = static_cast<unsigned char>(c);
-  return absl::ascii_isspace(byte) || absl::ascii_iscntrl(byte) || c == '#' || c == '?' || c == '%';
-}
-
 // "/path", "path" or "///path".
-bool IsSocketPath(absl::string_view path) {
+bool IsSocket(absl::string_view path) {
   if (absl::ConsumePrefix(&path, "//") && !absl::StartsWith(path, "/")) return false;
-  return !path.empty() && path.size() < sizeof(sockaddr_un::sun_path) &&
-         !absl::EndsWith(path, "/") && absl::c_none_of(path, MeansSomethingInUri);
+  return base::IsSocketPath(path);
 }
 
 // NAME:PORT, or the same after "//RESOLVER/", where the resolver may be left out.
@@ -101,7 +94,7 @@ absl::Status Refuse(absl::string_view form, const std::string& address) {
 absl::StatusOr<Target> ParseAddress(const std::string& address) {
   absl::string_view rest = address;
   if (absl::ConsumePrefix(&rest, "unix:")) {
-    if (IsSocketPath(rest)) return Target{address};
+    if (IsSocket(rest)) return Target{address};
     return Refuse("a socket is unix:/path of at most 107 bytes, without blanks, # ? and %",
                   address);
   }

@@ -4,15 +4,14 @@
 #include <netinet/in.h>
 #include <sys/un.h>
 
-#include <algorithm>
 #include <array>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/socket_path.h"
 #include "base/status_macros.h"
 
 namespace sluice::config {
@@ -102,22 +101,12 @@ absl::StatusOr<std::string> ParseIpAddress(absl::string_view text) {
   return address;
 }
 
-namespace {
-
-bool MeansSomethingInUri(char c) {
-  const auto byte = static_cast<unsigned char>(c);
-  return absl::ascii_isspace(byte) || absl::ascii_iscntrl(byte) || c == '#' || c == '?' || c == '%';
-}
-
-}  // namespace
-
 absl::StatusOr<std::string> ParseSocketPath(absl::string_view text) {
   // What fits into sockaddr_un with its end.
   constexpr size_t kMaxBytes = sizeof(sockaddr_un::sun_path) - 1;
   absl::string_view path = text;
   if (!absl::ConsumePrefix(&path, "unix:") || !absl::StartsWith(path, "/") ||
-      path.size() > kMaxBytes || absl::EndsWith(path, "/") ||
-      std::any_of(path.begin(), path.end(), MeansSomethingInUri)) {
+      !base::IsSocketPath(path)) {
     return absl::InvalidArgumentError(
         absl::StrCat("must be unix:/path with an absolute path of at most ", kMaxBytes,
                      " bytes, without blanks, # ? and %"));
