@@ -7,6 +7,8 @@
 #include <ostream>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "cli/token_secrecy.h"
 
@@ -108,6 +110,12 @@ int RunCli(std::vector<std::string> arguments, Console& console) {
     console.out << version.what() << "\n";
     return kExitOk;
   } catch (const CLI::ParseError& error) {
+    // The parser only says that one is required.
+    const std::vector<std::string> unknown = app.remaining();
+    if (app.get_subcommands().empty() && !unknown.empty() &&
+        !absl::StartsWith(unknown.front(), "-")) {
+      return UsageError(absl::StrCat("no subcommand \"", unknown.front(), "\""), console.err);
+    }
     return UsageError(error.what(), console.err);
   }
 

@@ -152,7 +152,7 @@ std::vector<LayerRoutings> Difference(const v1::GetExpertLoadResponse& before,
 
 double Imbalance(absl::Span<const int64_t> routings) {
   const int64_t total = std::accumulate(routings.begin(), routings.end(), int64_t{0});
-  if (total <= 0) return 0;
+  if (total <= 0) return 1;
   const int64_t most = *std::max_element(routings.begin(), routings.end());
   return static_cast<double>(most) * static_cast<double>(routings.size()) /
          static_cast<double>(total);
@@ -161,9 +161,8 @@ double Imbalance(absl::Span<const int64_t> routings) {
 double RoutingEntropy(absl::Span<const int64_t> routings) {
   const auto total =
       static_cast<double>(std::accumulate(routings.begin(), routings.end(), int64_t{0}));
-  if (total <= 0) return 0;
   // A single expert is always in balance.
-  if (routings.size() == 1) return 1;
+  if (total <= 0 || routings.size() == 1) return 1;
   double entropy = 0;
   for (const int64_t count : routings) {
     if (count > 0) entropy -= count / total * std::log(count / total);

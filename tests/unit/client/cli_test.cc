@@ -55,6 +55,13 @@ std::vector<nlohmann::json> JsonLines(const std::string& text) {
   return lines;
 }
 
+TEST(CliTest, AnUnknownSubcommandIsNamed) {
+  FakeServer server;
+  const Outcome outcome = Sluice(server, {"frobnicate", "hi"});
+  EXPECT_EQ(outcome.exit_code, kExitUsage);
+  EXPECT_THAT(outcome.err, StartsWith("sluice: no subcommand \"frobnicate\""));
+}
+
 TEST(CliTest, WrongUsageExitsWithTwoAndSendsNothing) {
   FakeServer server;
   const std::vector<std::vector<std::string>> cases = {

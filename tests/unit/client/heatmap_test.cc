@@ -103,20 +103,20 @@ TEST(HeatmapTest, ColoursChangeNothingButColour) {
 
 TEST(HeatmapTest, ShowsNothingWhereNothingIs) {
   EXPECT_EQ(RenderHeatmap({}, {}), "layer  max/mean  entropy\n");
-  EXPECT_THAT(RenderHeatmap({{4, {}}}, {}), HasSubstr("    4      0.00     0.00\n"));
-  EXPECT_THAT(RenderHeatmap({{4, {0, 0}}}, {}), HasSubstr("    4   .   .      0.00     0.00\n"));
+  EXPECT_THAT(RenderHeatmap({{4, {}}}, {}), HasSubstr("    4      1.00     1.00\n"));
+  EXPECT_THAT(RenderHeatmap({{4, {0, 0}}}, {}), HasSubstr("    4   .   .      1.00     1.00\n"));
 }
 
 TEST(HeatmapTest, ImbalanceAndEntropyAreTheirDefinitions) {
   EXPECT_DOUBLE_EQ(Imbalance({4, 4, 4, 4}), 1);
   EXPECT_DOUBLE_EQ(Imbalance({8, 0, 0, 0}), 4);
-  EXPECT_DOUBLE_EQ(Imbalance({0, 0}), 0);
-  EXPECT_DOUBLE_EQ(Imbalance({}), 0);
+  EXPECT_DOUBLE_EQ(Imbalance({0, 0}), 1);
+  EXPECT_DOUBLE_EQ(Imbalance({}), 1);
   EXPECT_DOUBLE_EQ(RoutingEntropy({4, 4, 4, 4}), 1);
   EXPECT_DOUBLE_EQ(RoutingEntropy({4, 4, 0, 0}), 0.5);
   EXPECT_DOUBLE_EQ(RoutingEntropy({8, 0, 0, 0}), 0);
   EXPECT_DOUBLE_EQ(RoutingEntropy({5}), 1);
-  EXPECT_DOUBLE_EQ(RoutingEntropy({0, 0}), 0);
+  EXPECT_DOUBLE_EQ(RoutingEntropy({0, 0}), 1);
 }
 
 TEST(HeatmapTest, DifferenceIsWhatCameSince) {
