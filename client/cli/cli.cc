@@ -7,8 +7,9 @@
 #include <ostream>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "cli/token_secrecy.h"
 
@@ -110,11 +111,12 @@ int RunCli(std::vector<std::string> arguments, Console& console) {
     console.out << version.what() << "\n";
     return kExitOk;
   } catch (const CLI::ParseError& error) {
-    // The parser only says that one is required.
+    // Without a subcommand the parser says only that one is required, whatever there is instead.
     const std::vector<std::string> unknown = app.remaining();
-    if (app.get_subcommands().empty() && !unknown.empty() &&
-        !absl::StartsWith(unknown.front(), "-")) {
-      return UsageError(absl::StrCat("no subcommand \"", unknown.front(), "\""), console.err);
+    if (app.get_subcommands().empty() && !unknown.empty()) {
+      const char* const what = absl::StartsWith(unknown.front(), "-") ? "flag" : "subcommand";
+      return UsageError(absl::StrFormat("no %s \"%s\"", what, absl::CHexEscape(unknown.front())),
+                        console.err);
     }
     return UsageError(error.what(), console.err);
   }

@@ -161,7 +161,7 @@ double Imbalance(absl::Span<const int64_t> routings) {
 double RoutingEntropy(absl::Span<const int64_t> routings) {
   const auto total =
       static_cast<double>(std::accumulate(routings.begin(), routings.end(), int64_t{0}));
-  // A single expert is always in balance.
+  // Without routings, or with a single expert, nothing is out of balance.
   if (total <= 0 || routings.size() == 1) return 1;
   double entropy = 0;
   for (const int64_t count : routings) {

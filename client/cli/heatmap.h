@@ -28,12 +28,12 @@ std::vector<LayerRoutings> Cumulative(const v1::GetExpertLoadResponse& load);
 std::vector<LayerRoutings> Difference(const v1::GetExpertLoadResponse& before,
                                       const v1::GetExpertLoadResponse& after);
 
-// The most loaded expert's routings over the mean; 1 is perfect balance, and without
+// The most loaded expert's routings over the mean; 1 is perfect balance; also 1 without
 // routings.
 double Imbalance(absl::Span<const int64_t> routings);
 
 // Entropy of the load, divided by its largest possible value: from 0 (one expert does everything)
-// to 1, which it also is without routings.
+// to 1; also 1 without routings.
 double RoutingEntropy(absl::Span<const int64_t> routings);
 
 struct HeatmapOptions {

@@ -30,7 +30,8 @@ struct VectorOps {
   // y[i] += scale * x[i]
   void (*add_scaled)(float scale, const float* x, float* y, int64_t n);
 
-  // y[i] += x[0][i] + x[1][i] + ... for `rows` rows of n, which are added up first, in this order
+  // y[i] += x[0][i] + x[1][i] + ... for `rows` >= 1 rows of n, which are added up first, in this
+  // order
   void (*add_rows)(const float* x, int64_t rows, int64_t n, float* y);
 
   // y[i] = scale * x[i]; y may be x

@@ -185,7 +185,7 @@ void AddScaled(float scale, const float* x, float* y, int64_t n) {
 }
 
 void AddRows(const float* x, int64_t rows, int64_t n, float* y) {
-  // Whole cache lines of each row at a time.
+  // Several vectors of each row at a time: whole cache lines, where rows are aligned.
   constexpr int kVecs = 4;
   int64_t i = 0;
   for (; i + kVecs * kLanes <= n; i += kVecs * kLanes) {

@@ -147,6 +147,7 @@ void ExpertLoad::Publish(const ExpertStep& step) {
   s.ring_num_tokens[place] = step.num_tokens;
   int32_t* const old_tokens = s.ring_tokens.data() + place * s.size;
   float* const old_probability = s.ring_probability.data() + place * s.size;
+  // Of their own, as the compiler would load these pointers again after every store.
   const int32_t* const tokens = step.tokens.data();
   const float* const probability = step.probabilities.data();
   std::atomic<int64_t>* const window_tokens = s.window_tokens.data();

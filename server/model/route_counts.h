@@ -17,14 +17,14 @@ class RouteCounts {
  public:
   RouteCounts(const kernels::VectorOps& ops, int num_layers, int num_experts);
 
-  // Forgets the step before.
+  // A step of so many tokens, at least 1, begins. Count and SetSeconds follow, once for each layer.
   void Begin(int64_t num_tokens);
-  // Of `layer` (of the sparse ones), once a step: its routes, and the router's probabilities
-  // [T, E].
+  // The routes of `layer` (of the sparse ones), and the router's probabilities [T, E].
   void Count(int layer, const Routes& routes, absl::Span<const float> probabilities);
   // The time that `layer` took.
   void SetSeconds(int layer, double seconds) { seconds_[layer] = seconds; }
 
+  // What was counted; valid until the next Begin.
   ExpertStepLoad load() const;
 
  private:

@@ -160,6 +160,11 @@ class SluiceServer:
             return grpc.insecure_channel(address, options)
         return grpc.secure_channel(address, credentials, options)
 
+    def peak_memory(self):
+        """Bytes that were resident at most (proc(5), VmHWM)."""
+        status = pathlib.Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
+        return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM:"))
+
     def signal(self, number):
         self._process.send_signal(number)
 

@@ -85,6 +85,23 @@ TEST_P(VectorOpsTest, ScaleAndAddScaled) {
   for (int i = 0; i < n_; ++i) EXPECT_EQ(y[i], 0.3f * x[i]);
 }
 
+TEST_P(VectorOpsTest, AddRows) {
+  for (const int rows : {1, 2, 9}) {
+    const std::vector<float> x = RandomFloats(rows * n_, 1);
+    // Nothing is written beyond the last column.
+    std::vector<float> y = RandomFloats(n_ + 1, 2);
+    std::vector<float> expected = y;
+    truth_.add_rows(x.data(), rows, n_, expected.data());
+    ops_.add_rows(x.data(), rows, n_, y.data());
+    for (int i = 0; i < n_; ++i) {
+      double magnitudes = std::abs(expected[i]);
+      for (int row = 0; row < rows; ++row) magnitudes += std::abs(x[row * n_ + i]);
+      EXPECT_NEAR(y[i], expected[i], testing::DotErrorBound(rows + 1, magnitudes)) << rows;
+    }
+    EXPECT_EQ(y[n_], expected[n_]);
+  }
+}
+
 TEST_P(VectorOpsTest, Rotate) {
   std::vector<float> x = RandomFloats(2 * n_, 1);
   std::vector<float> expected = x;

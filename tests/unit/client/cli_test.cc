@@ -55,11 +55,14 @@ std::vector<nlohmann::json> JsonLines(const std::string& text) {
   return lines;
 }
 
-TEST(CliTest, AnUnknownSubcommandIsNamed) {
+TEST(CliTest, WhatStandsInPlaceOfASubcommandIsNamed) {
   FakeServer server;
-  const Outcome outcome = Sluice(server, {"frobnicate", "hi"});
-  EXPECT_EQ(outcome.exit_code, kExitUsage);
-  EXPECT_THAT(outcome.err, StartsWith("sluice: no subcommand \"frobnicate\""));
+  EXPECT_THAT(Sluice(server, {"frobnicate", "hi"}).err,
+              StartsWith("sluice: no subcommand \"frobnicate\" (see sluice --help)\n"));
+  EXPECT_THAT(Sluice(server, {"--adress=x", "frobnicate"}).err,
+              StartsWith("sluice: no flag \"--adress=x\""));
+  EXPECT_THAT(Sluice(server, {"\x1b[2J"}).err, StartsWith("sluice: no subcommand \"\\x1b[2J\""));
+  EXPECT_THAT(Sluice(server, {""}).err, StartsWith("sluice: no subcommand \"\""));
 }
 
 TEST(CliTest, WrongUsageExitsWithTwoAndSendsNothing) {

@@ -117,6 +117,7 @@ TEST(HeatmapTest, ImbalanceAndEntropyAreTheirDefinitions) {
   EXPECT_DOUBLE_EQ(RoutingEntropy({8, 0, 0, 0}), 0);
   EXPECT_DOUBLE_EQ(RoutingEntropy({5}), 1);
   EXPECT_DOUBLE_EQ(RoutingEntropy({0, 0}), 1);
+  EXPECT_DOUBLE_EQ(RoutingEntropy({}), 1);
 }
 
 TEST(HeatmapTest, DifferenceIsWhatCameSince) {
