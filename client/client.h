@@ -52,8 +52,9 @@ class Client {
 
   // Without TLS and token. REQUIRES: Create would take the address.
   explicit Client(const std::string& address);
-  // INVALID_ARGUMENT if a file cannot be read, the address is of none of these forms, or options
-  // do not fit together; nothing else is tried before the first call.
+  // INVALID_ARGUMENT, naming the option, if a file cannot be read or does not hold what it should,
+  // the address is of none of these forms, or options do not fit together; nothing else is tried
+  // before the first call.
   static absl::StatusOr<std::unique_ptr<Client>> Create(const ConnectionOptions& options);
   // REQUIRES: no call runs.
   ~Client();

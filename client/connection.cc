@@ -12,7 +12,9 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "base/status_macros.h"
+#include "base/tls_files.h"
 #include "client/address.h"
 #include "sluice/v1/generation.grpc.pb.h"
 
@@ -59,12 +61,16 @@ class TokenInterceptorFactory : public ClientInterceptorFactoryInterface {
   const std::string authorization_;
 };
 
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  if (path.empty()) return "";
+// Says what is wrong with the file that `option` names.
+absl::Status FileError(absl::string_view option, const std::string& path, absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat(option, ": the file ", path, " ", what));
+}
+
+absl::StatusOr<std::string> ReadFile(absl::string_view option, const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::string text{std::istreambuf_iterator<char>(file), {}};
   if (!file || text.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("the file ", path, " cannot be read"));
+    return FileError(option, path, "cannot be read, or is empty");
   }
   return text;
 }
@@ -96,9 +102,17 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeCredentials(
     const ConnectionOptions& options) {
   if (options.tls_ca.empty()) return grpc::InsecureChannelCredentials();
   grpc::SslCredentialsOptions files;
-  ASSIGN_OR_RETURN(files.pem_root_certs, ReadFile(options.tls_ca));
-  ASSIGN_OR_RETURN(files.pem_cert_chain, ReadFile(options.tls_cert));
-  ASSIGN_OR_RETURN(files.pem_private_key, ReadFile(options.tls_key));
+  ASSIGN_OR_RETURN(files.pem_root_certs, ReadFile("tls_ca", options.tls_ca));
+  const std::string fault = base::CheckTlsCa(files.pem_root_certs);
+  if (!fault.empty()) return FileError("tls_ca", options.tls_ca, fault);
+  if (!options.tls_cert.empty()) {
+    ASSIGN_OR_RETURN(files.pem_cert_chain, ReadFile("tls_cert", options.tls_cert));
+    ASSIGN_OR_RETURN(files.pem_private_key, ReadFile("tls_key", options.tls_key));
+    const base::TlsPairFaults faults =
+        base::CheckTlsPair(files.pem_cert_chain, files.pem_private_key);
+    if (!faults.cert.empty()) return FileError("tls_cert", options.tls_cert, faults.cert);
+    if (!faults.key.empty()) return FileError("tls_key", options.tls_key, faults.key);
+  }
   return grpc::SslCredentials(files);
 }
 
@@ -142,11 +156,11 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const ConnectionOptio
   if (options.token_file.empty()) {
     return grpc::CreateCustomChannel(target.uri, credentials, arguments);
   }
-  ASSIGN_OR_RETURN(std::string token, ReadFile(options.token_file));
+  ASSIGN_OR_RETURN(std::string token, ReadFile("token_file", options.token_file));
   absl::StripAsciiWhitespace(&token);
   if (!IsToken(token)) {
-    return absl::InvalidArgumentError(absl::StrCat("the file ", options.token_file,
-                                                   " must hold one token of printable characters"));
+    return FileError("token_file", options.token_file,
+                     "must hold one token of printable characters");
   }
   std::vector<std::unique_ptr<ClientInterceptorFactoryInterface>> interceptors;
   interceptors.push_back(std::make_unique<TokenInterceptorFactory>(token));

@@ -13,8 +13,7 @@
 namespace sluice::client {
 
 // A channel, which connects when it is needed, and balances if there may be several servers.
-// INVALID_ARGUMENT, naming the file, if one of the files cannot be read, and if the address is
-// malformed or the options do not fit together.
+// Errors as Client::Create.
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const ConnectionOptions& options,
                                                            grpc::ChannelArguments arguments);
 

@@ -19,7 +19,8 @@ bool MeansSomethingInUri(char c) {
 
 bool IsSocketPath(absl::string_view path) {
   return !path.empty() && path.size() < sizeof(sockaddr_un::sun_path) &&
-         !absl::EndsWith(path, "/") && std::none_of(path.begin(), path.end(), MeansSomethingInUri);
+         !absl::StartsWith(path, "//") && !absl::EndsWith(path, "/") &&
+         std::none_of(path.begin(), path.end(), MeansSomethingInUri);
 }
 
 }  // namespace sluice::base

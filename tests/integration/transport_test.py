@@ -211,6 +211,31 @@ class TlsTest(TransportTest):
                 self.assertIn("sluice-server: ", said)
                 self.assertIn(message, said)
 
+    def test_files_of_a_client_that_do_not_fit_are_one_sentence_that_names_the_option(self):
+        client, other = self.authority.issue("client"), self.authority.issue("other_client")
+        short = certificates.self_signed(self.folder, "short", key=certificates.SHORT_KEY)
+        garbage = self.folder / "garbage.pem"
+        garbage.write_text("no certificate")
+        empty = self.folder / "empty.pem"
+        empty.touch()
+        rows = [
+            ("/no/such/file", client.cert, client.key, "tls_ca: the file /no/such/file cannot be read"),
+            (empty, client.cert, client.key, f"tls_ca: the file {empty} cannot be read, or is empty"),
+            (garbage, client.cert, client.key, f"tls_ca: the file {garbage} holds no certificate"),
+            (self.authority.cert, garbage, client.key, f"tls_cert: the file {garbage} holds no certificate"),
+            (self.authority.cert, client.cert, garbage, f"tls_key: the file {garbage} holds no private key"),
+            (self.authority.cert, client.cert, other.key, f"tls_key: the file {other.key} is not the key"),
+            (self.authority.cert, short.cert, short.key, f"tls_cert: the file {short.cert} is refused by OpenSSL"),
+        ]
+        for ca, cert, key, message in rows:
+            with self.subTest(message):
+                # Nothing listens there, and nobody asks.
+                files = ["--tls_ca", ca, "--tls_cert", cert, "--tls_key", key]
+                done = self.sluice("info", "--address=127.0.0.1:1", *files)
+                self.assertEqual(done.returncode, 2)
+                self.assertIn(message, done.stderr)
+                self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+
 
 class TokensTest(TransportTest):
     def setUp(self):

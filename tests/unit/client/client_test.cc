@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "certificate.h"
 #include "fake_server.h"
 #include "support/temp_folder.h"
 
@@ -177,7 +178,7 @@ TEST(ClientTest, HealthIsOkOnlyWhileServing) {
 
 TEST(ClientTest, OptionsOfTlsThatDoNotFitTogetherAreRefusedByName) {
   const testing::TempFolder folder;
-  const std::string ca = folder.File("ca", "x");
+  const std::string ca = folder.File("ca", kCertificate);
   const std::string list = "127.0.0.1:1,127.0.0.1:2";
   const struct {
     ConnectionOptions options;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "certificate.h"
 #include "cli/cli.h"
 #include "support/temp_folder.h"
 
@@ -40,7 +41,8 @@ TEST(TokenSecrecyTest, ATokenThatLeavesTheMachineWithoutTlsIsWarnedOf) {
       {{token, "--address=127.0.0.1:1"}, false},
       {{token, "--address=unix:" + folder.Path("s")}, false},
       {{"--address=0.0.0.0:1"}, false},
-      {{token, "--tls_ca=" + folder.File("ca", "x"), "--address=0.0.0.0:1"}, false},
+      {{token, "--tls_ca=" + folder.File("ca", client::kCertificate), "--address=0.0.0.0:1"},
+       false},
   };
   for (const auto& row : rows) {
     std::istringstream in;

@@ -123,8 +123,9 @@ TEST(ValuesTest, TakesThePathOfASocket) {
   }
   for (const std::string& bad :
        {std::string(""), std::string("/run/x"), std::string("unix:"), std::string("unix:x"),
-        std::string("unix:/run/"), longest + "x", std::string("unix:/a b"),
-        std::string("unix:/a#b"), std::string("unix:/a?b"), std::string("unix:/a%41")}) {
+        std::string("unix:/run/"), std::string("unix://a/b"), longest + "x",
+        std::string("unix:/a b"), std::string("unix:/a#b"), std::string("unix:/a?b"),
+        std::string("unix:/a%41")}) {
     EXPECT_FALSE(ParseSocketPath(bad).ok()) << bad;
   }
 }
