@@ -27,12 +27,10 @@ class Histogram {
 
  private:
   const std::vector<double> bounds_;
-  // Observations that were begun, and those of them that are done: the same number when nobody is
-  // in the middle of one. Only then is a copy of the counts and the sum one of a single moment.
-  std::atomic<uint64_t> begun_{0};
-  std::atomic<uint64_t> done_{0};
+  // An observation changes these in this order.
   std::vector<std::atomic<int64_t>> counts_;
   std::atomic<double> sum_{0};
+  std::atomic<int64_t> done_{0};
 };
 
 }  // namespace sluice::metrics

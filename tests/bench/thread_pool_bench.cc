@@ -51,38 +51,44 @@ BENCHMARK(BM_ThreadPool_BusyFork)
     ->ArgsProduct({{1, 10, 100}, {2}})
     ->UseRealTime();
 
-// Reading memory on two threads in forks of 8 MiB with 20 microseconds between them, as a decode
-// step does, in indices of range(0) KiB that lie side by side: handed out in turn, or in stretches.
+// Reading memory on two threads as a decode step does, and computing nothing: forks of range(0) MiB
+// with range(3) microseconds between them, in range(1) indices that lie side by side, handed out in
+// turn or in stretches.
 void BM_ThreadPool_Read(benchmark::State& state) {
-  constexpr int64_t kForkBytes = int64_t{8} << 20;
-  constexpr int64_t kForks = 64;
+  constexpr int64_t kMemoryBytes = int64_t{512} << 20;
+  const int64_t fork_bytes = state.range(0) << 20;
+  const int64_t num_indices = state.range(1);
+  const bool stretches = state.range(2) != 0;
+  const std::chrono::microseconds between(state.range(3));
   base::ThreadPool pool({.num_threads = 2, .pin = true});
   pool.PinCaller();
-  auto memory = base::MappedMemory::Reserve(kForks * kForkBytes, base::MappedMemory::Pages::kHuge);
+  auto memory = base::MappedMemory::Reserve(kMemoryBytes, base::MappedMemory::Pages::kHuge);
   CHECK(memory.ok());
-  std::fill_n(memory->data(), kForks * kForkBytes, std::byte{1});
-  const int64_t bytes = state.range(0) << 10;
+  std::fill_n(memory->data(), kMemoryBytes, std::byte{1});
+  const int64_t index_bytes = fork_bytes / num_indices;
   int64_t fork = 0;
   for (auto _ : state) {
-    const std::byte* begin = memory->data() + fork++ % kForks * kForkBytes;
+    const std::byte* begin = memory->data() + fork++ % (kMemoryBytes / fork_bytes) * fork_bytes;
     const auto read = [&](int64_t i, int) {
-      const auto* words = reinterpret_cast<const uint64_t*>(begin + i * bytes);
+      const auto* words = reinterpret_cast<const uint64_t*>(begin + i * index_bytes);
       uint64_t sum = 0;
-      for (int64_t word = 0; word < bytes / 8; ++word) sum += words[word];
+      for (int64_t word = 0; word < index_bytes / 8; ++word) sum += words[word];
       benchmark::DoNotOptimize(sum);
     };
-    if (state.range(1) != 0) {
-      pool.ParallelForStretches(kForkBytes / bytes, read);
+    if (stretches) {
+      pool.ParallelForStretches(num_indices, read);
     } else {
-      pool.ParallelFor(kForkBytes / bytes, read);
+      pool.ParallelFor(num_indices, read);
     }
-    Spin(std::chrono::microseconds(20));
+    if (between.count() > 0) Spin(between);
   }
-  state.SetBytesProcessed(state.iterations() * kForkBytes);
+  state.SetBytesProcessed(state.iterations() * fork_bytes);
 }
 BENCHMARK(BM_ThreadPool_Read)
-    ->ArgNames({"KiB", "stretches"})
-    ->ArgsProduct({{64, 256, 1024}, {0, 1}})
+    ->ArgNames({"MiB", "indices", "stretches", "us_between"})
+    ->ArgsProduct({{8}, {8, 32, 128}, {0, 1}, {20}})
+    // A step's matrices, and all memory in one fork.
+    ->ArgsProduct({{1, 4, 16, 32, 512}, {32}, {1}, {0}})
     ->UseRealTime();
 
 }  // namespace
