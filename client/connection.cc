@@ -5,7 +5,6 @@
 #include <grpcpp/support/client_interceptor.h>
 
 #include <fstream>
-#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,6 +29,9 @@ using grpc::experimental::Interceptor;
 constexpr int kMaxReconnectBackoffMs = 10'000;
 constexpr int kKeepaliveTimeMs = 30'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
+
+// Of certificates, a key, a token.
+constexpr size_t kMaxFileBytes = 1 << 20;
 
 // Adds the token to every call. gRPC's own call credentials would refuse to go over a connection
 // without TLS, such as one to a Unix socket.
@@ -66,12 +68,17 @@ absl::Status FileError(absl::string_view option, const std::string& path, absl::
   return absl::InvalidArgumentError(absl::StrCat(option, ": the file ", path, " ", what));
 }
 
+// May be a pipe, such as a shell makes of <(...): it is read to its end.
 absl::StatusOr<std::string> ReadFile(absl::string_view option, const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), {}};
-  if (!file || text.empty()) {
+  std::string text(kMaxFileBytes + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<size_t>(file.gcount()));
+  // A folder opens well, and cannot be read.
+  if (!file.is_open() || file.bad() || text.empty()) {
     return FileError(option, path, "cannot be read, or is empty");
   }
+  if (text.size() > kMaxFileBytes) return FileError(option, path, "is larger than 1 MiB");
   return text;
 }
 

@@ -16,7 +16,7 @@
 namespace sluice::base {
 namespace {
 
-constexpr char kNoCertificate[] = "holds no certificate in PEM form";
+constexpr char kNoCertificate[] = "holds no certificate in PEM form, or a damaged one";
 
 template <auto Free>
 struct Freed {
@@ -34,22 +34,26 @@ Bio BytesOf(const std::string& pem) {
   return Bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
 }
 
+// Without this, the library asks the terminal for the password of what has one.
+int NoPassword(char*, int, int, void*) { return -1; }
+
+// None if one of them cannot be read.
 std::vector<Certificate> CertificatesIn(const std::string& pem) {
   const Bio bytes = BytesOf(pem);
   std::vector<Certificate> certificates;
-  while (X509* certificate = PEM_read_bio_X509_AUX(bytes.get(), nullptr, nullptr, nullptr)) {
+  while (X509* certificate = PEM_read_bio_X509_AUX(bytes.get(), nullptr, NoPassword, nullptr)) {
     certificates.emplace_back(certificate);
   }
-  // The end of the text counts as an error.
+  // At the end of the text, there is no further one.
+  const bool is_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
   ERR_clear_error();
+  if (!is_end) certificates.clear();
   return certificates;
 }
 
 Key KeyIn(const std::string& pem) {
   const Bio bytes = BytesOf(pem);
-  // Without this, the library asks the terminal for the password of a key that has one.
-  const auto no_password = [](char*, int, int, void*) { return -1; };
-  Key key(PEM_read_bio_PrivateKey(bytes.get(), nullptr, no_password, nullptr));
+  Key key(PEM_read_bio_PrivateKey(bytes.get(), nullptr, NoPassword, nullptr));
   ERR_clear_error();
   return key;
 }

@@ -24,8 +24,10 @@ struct LayerLoad {
   double load_balance_loss = 1;  // E * sum f_i P_i (arXiv:2101.03961, eq. 4, without alpha)
 };
 
-// What one step adds. L = sparse layers, E = experts; all spans are [L, E] but `seconds`, which is
-// [L].
+// What one step adds: the tokens that each expert got, the sums of their routing weights (of an
+// expert without tokens not looked at), the sums of the router's probabilities over all tokens, and
+// the time of each layer. L = sparse layers, E = experts; all spans are [L, E] but `seconds`, which
+// is [L].
 struct ExpertStep {
   int64_t num_tokens = 0;
   absl::Span<const int32_t> tokens;

@@ -18,10 +18,9 @@ void Histogram::Observe(double value) {
   done_.fetch_add(1, std::memory_order_release);
 }
 
-// Of an observation that was not done when the copy began, the counts, which are read last, show
-// more than were done, if any of it was copied: the copy is whole if they show just as many. If
-// not, it is made again, which is rare: an observation takes some ten nanoseconds, and between two
-// steps of the engine there is none.
+// Reads in the opposite order: what was done is in the sum, and what is in the sum is in the
+// counts. So if the counts hold just as many as were done, all three are of the same observations.
+// If not, the copy is made again, which is rare: an observation takes some ten nanoseconds.
 HistogramCounts Histogram::Read() const {
   HistogramCounts read{.bounds = bounds_, .counts = std::vector<int64_t>(counts_.size())};
   for (;; std::this_thread::yield()) {

@@ -24,7 +24,7 @@ class RouteCounts {
   // The time that `layer` took.
   void SetSeconds(int layer, double seconds) { seconds_[layer] = seconds; }
 
-  // What was counted; valid until the next Begin.
+  // What was counted, once every layer has had both calls; valid until the next Begin.
   ExpertStepLoad load() const;
 
  private:

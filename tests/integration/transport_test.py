@@ -47,6 +47,13 @@ def long_request(tokens=900):
     return request
 
 
+def locked_key(folder, key):
+    """A file of the same key with a password."""
+    locked = folder / "locked.key"
+    subprocess.run(["openssl", "pkcs8", "-topk8", "-in", key, "-out", locked, "-passout", "pass:x"], check=True)
+    return locked
+
+
 class TransportTest(unittest.TestCase):
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="sluice_transport_"))
@@ -173,9 +180,7 @@ class TlsTest(TransportTest):
         other = self.authority.issue("other_server")
         empty = self.folder / "empty.pem"
         empty.touch()
-        locked = self.folder / "locked.key"
-        lock = ["openssl", "pkcs8", "-topk8", "-in", self.server_pair.key, "-out", locked, "-passout", "pass:x"]
-        subprocess.run(lock, check=True)
+        locked = locked_key(self.folder, self.server_pair.key)
         short = certificates.self_signed(self.folder, "short", key=certificates.SHORT_KEY)
         outdated = certificates.Authority(self.folder, "outdated", key=certificates.RSA_KEY)
         md5 = outdated.issue("md5", digest="md5")
@@ -218,9 +223,18 @@ class TlsTest(TransportTest):
         garbage.write_text("no certificate")
         empty = self.folder / "empty.pem"
         empty.touch()
+        locked = locked_key(self.folder, client.key)
+        # A good certificate, and half of one.
+        cut = self.folder / "cut.pem"
+        authority = read(self.authority.cert)
+        cut.write_bytes(authority + authority[:len(authority) // 2])
         rows = [
             ("/no/such/file", client.cert, client.key, "tls_ca: the file /no/such/file cannot be read"),
             (empty, client.cert, client.key, f"tls_ca: the file {empty} cannot be read, or is empty"),
+            (self.folder, client.cert, client.key, f"tls_ca: the file {self.folder} cannot be read"),
+            ("/dev/zero", client.cert, client.key, "tls_ca: the file /dev/zero is larger than 1 MiB"),
+            (cut, client.cert, client.key, f"tls_ca: the file {cut} holds no certificate"),
+            (self.authority.cert, client.cert, locked, f"tls_key: the file {locked} holds no private key"),
             (garbage, client.cert, client.key, f"tls_ca: the file {garbage} holds no certificate"),
             (self.authority.cert, garbage, client.key, f"tls_cert: the file {garbage} holds no certificate"),
             (self.authority.cert, client.cert, garbage, f"tls_key: the file {garbage} holds no private key"),
