@@ -296,15 +296,23 @@ uint16_t LargestHalf(const std::byte* x, int64_t n) {
   return result;
 }
 
+// To nearest, ties to even; NaN stays NaN.
+inline HalfBits RoundToBf16(Vec v) {
+  const Bits bits = AsBits(v);
+  const Bits rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const Bits nan = (bits >> 16) | 0x40u;
+  return __builtin_convertvector((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded, HalfBits);
+}
+
 void ToBf16(const float* x, uint16_t* y, int64_t n) {
-  for (int64_t i = 0; i < n; i += kLanes) {
-    const int64_t part = n - i < kLanes ? n - i : kLanes;
-    const Bits bits = AsBits(LoadPart(x + i, part));
-    const Bits rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-    const Bits nan = (bits >> 16) | 0x40u;
-    const HalfBits result =
-        __builtin_convertvector((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded, HalfBits);
-    memcpy(y + i, &result, 2 * static_cast<size_t>(part));
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const HalfBits halves = RoundToBf16(Load(x + i));
+    memcpy(y + i, &halves, sizeof(halves));
+  }
+  if (i < n) {
+    const HalfBits halves = RoundToBf16(LoadPart(x + i, n - i));
+    memcpy(y + i, &halves, 2 * static_cast<size_t>(n - i));
   }
 }
 

@@ -25,8 +25,10 @@ inline Vec Load(const float* p) {
   return v;
 }
 inline void Store(float* p, Vec v) { memcpy(p, &v, sizeof(v)); }
-// The first n lanes; the others are zero.
+// The first n <= kLanes lanes; the others are zero. A copy whose size the compiler does not know is
+// a call, so whole vectors have a path of their own here and in StorePart.
 inline Vec LoadPart(const float* p, int64_t n) {
+  if (n == kLanes) return Load(p);
   Vec v = {};
   memcpy(&v, p, 4 * static_cast<size_t>(n));
   return v;
@@ -36,7 +38,10 @@ inline Vec LoadPart(const float* p, int64_t n, Vec rest) {
   memcpy(&rest, p, 4 * static_cast<size_t>(n));
   return rest;
 }
-inline void StorePart(float* p, Vec v, int64_t n) { memcpy(p, &v, 4 * static_cast<size_t>(n)); }
+inline void StorePart(float* p, Vec v, int64_t n) {
+  if (n == kLanes) return Store(p, v);
+  memcpy(p, &v, 4 * static_cast<size_t>(n));
+}
 inline Vec Set(float x) { return x - Vec{}; }
 inline Bits AsBits(Vec v) {
   Bits bits;
