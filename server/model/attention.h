@@ -71,7 +71,8 @@ class Attention {
   Attention(const ModelConfig& config, kernels::Compute& compute, KvCache& cache, RopeTable rope,
             int max_step_tokens, int max_step_sequences);
 
-  void StoreRow(int layer, int64_t row, const float* k, const float* v, int thread);
+  // Stores one key/value head of the rows that a work item begins with `first_row`.
+  void StoreHead(int layer, int64_t first_row, int kv_head, const float* qkv, int thread);
   kernels::AttentionTile KernelTile(int layer, const QueryTile& tile, int kv_head,
                                     const float* qkv) const;
   // The partial of one span of a tile whose spans are apart.
@@ -101,7 +102,7 @@ class Attention {
   int64_t max_window_;  // of all layers
   int64_t tile_rows_;
   std::vector<Scratch> scratch_;                           // of each thread
-  std::vector<kernels::AlignedBuffer<uint16_t>> rounded_;  // of each thread: [2 KV]
+  std::vector<kernels::AlignedBuffer<uint16_t>> rounded_;  // of each thread: [2, head_dim]
   kernels::AlignedBuffer<float> partials_;
 
   const StepBatch* batch_ = nullptr;

@@ -27,7 +27,8 @@ constexpr kernels::KvFormat DefaultKvFormat(kernels::WeightFormat weights) {
                                                 : kernels::KvFormat::kBf16;
 }
 
-// Movable. Different blocks may be written from different threads.
+// Movable. Different positions and different heads, of one block too, may be written from different
+// threads.
 class KvCache {
  public:
   struct Shape {
